@@ -1,0 +1,149 @@
+"""Expressions as functions and as ``nn.Module``.
+
+:func:`plan` turns a tree into a short list of steps in which equal subexpressions appear once and constant ones are
+numbers; :func:`evaluate` runs such a plan on tensors. :class:`ExpressionActivation` is the module that trials train.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.lazy import LazyModuleMixin
+
+from search_spaces.expression import Call, Const, Expression, Param, Var, params, transform, walk
+from search_spaces.operators import OPERATORS, Operand
+
+ParamShape = Literal["scalar", "channel"]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One operator application: ``fn`` on earlier values (by index), on inputs (by name) or on constants."""
+
+    fn: Callable[..., Tensor]
+    args: tuple[int | str | float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A straight-line program; the result is the last step's, or ``leaf`` when there is no step."""
+
+    steps: tuple[Step, ...]
+    leaf: str | float | None
+
+
+def fold_constants(expression: Expression) -> Expression:
+    """Replace operators whose operands are all constants by their float64 value, where that is finite."""
+
+    def fold(node: Expression) -> Expression:
+        if not isinstance(node, Call) or not all(isinstance(arg, Const) for arg in node.args):
+            return node
+        operands = [torch.tensor(arg.value, dtype=torch.float64) for arg in node.args if isinstance(arg, Const)]
+        value = OPERATORS[node.op].torch(*operands)
+        return Const(value.item()) if value.isfinite() else node
+
+    return transform(expression, fold)
+
+
+@lru_cache(maxsize=4096)
+def plan(expression: Expression) -> Plan:
+    """Compile an expression to a :class:`Plan`."""
+    expression = fold_constants(expression)
+    steps: list[Step] = []
+    where: dict[Expression, int | str | float] = {}
+    for node in walk(expression):
+        if node in where:
+            continue
+        match node:
+            case Var(name) | Param(name):
+                where[node] = name
+            case Const(value):
+                where[node] = value
+            case Call(op, args):
+                steps.append(Step(OPERATORS[op].torch, tuple(where[arg] for arg in args)))
+                where[node] = len(steps) - 1
+    last = where[expression]
+    return Plan(tuple(steps), None if isinstance(last, int) else last)
+
+
+def evaluate(program: Plan, inputs: Mapping[str, Tensor]) -> Tensor:
+    """Run a plan. ``inputs`` gives the tensor of every variable and parameter; all must broadcast to the input's shape.
+
+    Returns a tensor of the broadcast shape, also when the expression is a constant.
+    """
+    like = next(iter(inputs.values()))
+    if not program.steps:
+        leaf = program.leaf
+        return inputs[leaf] if isinstance(leaf, str) else torch.full_like(like, leaf or 0.0)
+    values: list[Tensor] = []
+    for step in program.steps:
+        operands: list[Operand] = []
+        for arg in step.args:
+            # bool-free isinstance order: an int is an index, a float a constant, a str an input
+            operands.append(values[arg] if isinstance(arg, int) else inputs[arg] if isinstance(arg, str) else arg)
+        if not any(isinstance(operand, Tensor) for operand in operands):  # constants that fold to no finite number
+            operands = [torch.full_like(like, float(operand)) for operand in operands]
+        values.append(step.fn(*operands))
+    return values[-1]
+
+
+def to_function(expression: Expression) -> Callable[..., Tensor]:
+    """``f(x, **parameters)`` for an expression of one input ``x``: pointwise, any shape, any floating dtype."""
+    program = plan(expression)
+
+    def function(x: Tensor, **parameters: Tensor) -> Tensor:
+        result = evaluate(program, {"x": x, **parameters})
+        return result.expand_as(x) if result.shape != x.shape else result
+
+    return function
+
+
+class ExpressionActivation(LazyModuleMixin, nn.Module):
+    """An expression as a module: input and output ``(N, C, *)`` of any floating dtype.
+
+    Learnable parameters start at 1. With ``param_shape="channel"`` there is one value per channel (dimension 1 of the
+    input, as in ``nn.PReLU``); their number is taken from the first input, so run one batch through a model before
+    its parameters are handed to an optimiser. With ``"scalar"`` there is one value per module.
+
+    Raises:
+        ValueError: the expression has inputs other than ``x``.
+    """
+
+    cls_to_become = None
+
+    def __init__(self, expression: Expression, param_shape: ParamShape = "scalar") -> None:
+        super().__init__()
+        others = {node.name for node in walk(expression) if isinstance(node, Var)} - {"x"}
+        if others:
+            raise ValueError(f"an activation's only input is x, got {', '.join(sorted(others))} in {expression}")
+        self.expression = expression
+        self.param_names = params(expression)
+        self.program = plan(expression)
+        for name in self.param_names:
+            lazy = param_shape == "channel"
+            self.register_parameter(name, nn.UninitializedParameter() if lazy else nn.Parameter(torch.ones(1)))
+
+    def initialize_parameters(self, x: Tensor) -> None:
+        """Called once by the first forward pass: gives per-channel parameters their shape."""
+        with torch.no_grad():
+            for name in self.param_names:
+                parameter = getattr(self, name)
+                if isinstance(parameter, nn.UninitializedParameter):
+                    parameter.materialize((x.shape[1],), device=x.device, dtype=x.dtype)
+                    parameter.fill_(1.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        inputs = {"x": x}
+        for name in self.param_names:
+            parameter = getattr(self, name).to(x.dtype)
+            inputs[name] = parameter.view(-1, *[1] * (x.dim() - 2)) if x.dim() > 1 else parameter
+        result = evaluate(self.program, inputs)
+        return result.expand_as(x) if result.shape != x.shape else result
+
+    def extra_repr(self) -> str:
+        return str(self.expression)

@@ -1,0 +1,72 @@
+"""The named activation functions: baselines of a search, and names for what it rediscovers.
+
+Formulas in the expression language; where a function has a published learnable parameter it is spelled with one.
+Sources: ReLU^2, Primer (arXiv 2109.08668); Mish (1908.08681); GoLU (2502.03654); TanhExp (2003.09855); the functions
+named "2017: ..." are the other finds of Ramachandran, Zoph and Le (1710.05941).
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from types import MappingProxyType
+
+from search_spaces.canonical import EquivalenceIndex
+from search_spaces.expression import Expression
+from search_spaces.parser import parse
+from search_spaces.registry import nearest
+
+KNOWN = MappingProxyType(
+    {
+        "identity": "x",
+        "ReLU": "max(x, 0)",
+        "LeakyReLU": "max(x, 0.01 * x)",
+        "ELU": "max(x, 0) + expm1(min(x, 0))",
+        "SELU": "1.0507009873554805 * (max(x, 0) + 1.6732632423543772 * expm1(min(x, 0)))",
+        "GELU": "0.5 * x * (1 + erf(x * 0.7071067811865476))",
+        "GELU (tanh)": "0.5 * x * (1 + tanh(0.7978845608028654 * (x + 0.044715 * x ** 3)))",
+        "SiLU": "x * sigmoid(x)",
+        "Swish": "x * sigmoid(beta * x)",
+        "Mish": "x * tanh(softplus(x))",
+        "Softplus": "softplus(x)",
+        "HardSwish": "x * min(max(x + 3, 0), 6) / 6",
+        "ReLU^2": "max(x, 0) ** 2",
+        "GoLU": "x * exp(-exp(-x))",
+        "TanhExp": "x * tanh(exp(x))",
+        "sigmoid": "sigmoid(x)",
+        "tanh": "tanh(x)",
+        "softsign": "softsign(x)",
+        "erf": "erf(x)",
+        "atan": "atan(x)",
+        "sin": "sin(x)",
+        "Gaussian": "exp(-x ** 2)",
+        "2017: max(x, sigmoid)": "max(x, sigmoid(x))",
+        "2017: cos(x) - x": "cos(x) - x",
+        "2017: min(x, sin)": "min(x, sin(x))",
+        "2017: atan(x)^2 - x": "atan(x) ** 2 - x",
+        "2017: max(x, tanh)": "max(x, tanh(x))",
+        "2017: sinc(x) + x": "sinc(x) + x",
+        "2017: x asinh(x)^2": "x * asinh(x) ** 2",
+    }
+)
+"""Name to formula."""
+
+
+@cache
+def _index() -> tuple[EquivalenceIndex, dict[str, str]]:
+    index = EquivalenceIndex()
+    return index, {index.add(parse(formula)): name for name, formula in KNOWN.items()}
+
+
+def recognize(expression: Expression) -> str | None:
+    """The name of the known function that this expression is equal to, None if it is none of them."""
+    index, names = _index()
+    key = index.find(expression)
+    return None if key is None else names[key]
+
+
+def known_expression(name: str) -> Expression:
+    """The expression of a known function; case does not matter. Raises KeyError with the near miss."""
+    by_lower = {known.lower(): formula for known, formula in KNOWN.items()}
+    if name.lower() not in by_lower:
+        raise KeyError(f"unknown activation {name!r}; {nearest(name, KNOWN)}")
+    return parse(by_lower[name.lower()])
