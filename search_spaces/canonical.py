@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from search_spaces.compile import evaluate, fold_constants, plan
-from search_spaces.expression import Call, Const, Expression, Param, call, params, transform
+from search_spaces.expression import Call, Const, Expression, Param, call, params, size, transform
 from search_spaces.operators import OPERATORS
 
 Values = NDArray[np.float64]
@@ -25,9 +25,9 @@ Values = NDArray[np.float64]
 _POINTS = 512
 # Symmetric, uniform on [-5, 5] and without 0, where sinc, 1/x and the like are special.
 GRID: Values = (np.arange(_POINTS) + 0.5) / _POINTS * 10.0 - 5.0
-# Generic values: two families that agree at these agree everywhere. Learnable parameters have no order, so that a
-# function is compared under every assignment of these values to its parameters.
-_PARAM_VALUES = (0.7390851, 1.3247179, 0.5671432, 1.7632228)
+# Learnable parameters have no order, so a function of up to so many is compared under every assignment of values to
+# them. With more, only in order of appearance: an equality may then go unnoticed, which costs a training, no more.
+_MAX_PERMUTED = 4
 RTOL = 1e-6
 ATOL = 1e-9
 
@@ -40,14 +40,16 @@ _REACH = 1e-5
 def fingerprint(expression: Expression, order: tuple[int, ...] | None = None) -> Values:
     """Values of the function on the grid, shape (512,). ``order`` permutes the values given to the parameters."""
     names = params(expression)
-    if len(names) > len(_PARAM_VALUES):
-        raise ValueError(f"an expression has at most {len(_PARAM_VALUES)} parameters, got {len(names)} in {expression}")
-    order = order or tuple(range(len(names)))
     inputs = {"x": torch.from_numpy(GRID)}
-    for name, index in zip(names, order, strict=True):
-        inputs[name] = torch.tensor(_PARAM_VALUES[index], dtype=torch.float64)
+    for name, index in zip(names, order or range(len(names)), strict=True):
+        inputs[name] = torch.tensor(_param_value(index), dtype=torch.float64)
     values = evaluate(plan(expression), inputs).expand(_POINTS)
     return values.numpy().astype(np.float64, copy=True)
+
+
+def _param_value(index: int) -> float:
+    """Generic values in [0.5, 1.8): two families that agree at these agree everywhere."""
+    return 0.5 + 1.3 * ((index + 1) * 0.6180339887498949 % 1.0)
 
 
 def is_finite(values: Values) -> bool:
@@ -86,7 +88,8 @@ class EquivalenceIndex:
 
     def find(self, expression: Expression) -> str | None:
         """The key of the function this expression is equal to, None if no such function was added."""
-        for order in permutations(range(len(params(expression)))):
+        count = len(params(expression))
+        for order in permutations(range(count)) if count <= _MAX_PERMUTED else [None]:
             key = self._find(fingerprint(expression, order))
             if key is not None:
                 return key
@@ -157,16 +160,19 @@ def _rewrite(node: Expression) -> Expression:
 
 
 def _order(op: str, node: Expression) -> tuple[int, int, str]:
-    """Order of commuting operands: 2 * beta * x, but max(x, 0); among the rest short before long."""
-    rank = {Const: 0, Param: 1}.get(type(node), 2)
+    """Order of commuting operands: -a * b, 2 * beta * x, but max(x, 0); among the rest short before long."""
+    rank = {Const: 1, Param: 2}.get(type(node), 3)
+    if isinstance(node, Call) and node.op == "neg":
+        rank = 0  # where the rule for a * -b puts it: two rules that disagree would not end
     text = str(node)
     return (rank if op == "mul" else -rank, len(text), text)
 
 
 def simplify(expression: Expression) -> Expression:
     """A shorter spelling of the same function, for people to read. Never changes a finite value."""
-    while True:
+    for _ in range(4 * size(expression)):  # far more than any chain of rewrites needs
         simpler = transform(fold_constants(expression), _rewrite)
         if simpler == expression:
-            return simpler
+            break
         expression = simpler
+    return expression

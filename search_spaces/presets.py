@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from pydantic import PositiveInt
+
 from search_spaces.registry import Registry
 from search_spaces.space import CoreUnitSpace, SearchSpace
 
-spaces: Registry[Callable[..., SearchSpace]] = Registry("search space", "search_spaces")
+spaces: Registry[Callable[..., SearchSpace]] = Registry("search space", "search_spaces.presets")
 
 # Ramachandran, Zoph, Le 2017 (arXiv 1710.05941), section 2. The paper leaves eps and beta's initial value open: here
 # eps = 1e-5 and beta = 1.
@@ -53,6 +55,6 @@ SWISH2017_BINARY = (
 
 
 @spaces.register("swish2017")
-def swish2017(*, units: int = 1) -> SearchSpace:
+def swish2017(*, units: PositiveInt = 1) -> SearchSpace:
     """The core-unit space of 2017: 25 unary and 10 binary operators, ``units`` chained core units."""
     return CoreUnitSpace(SWISH2017_UNARY, SWISH2017_BINARY, units)

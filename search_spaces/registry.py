@@ -34,7 +34,7 @@ def describe_error(error: Mapping[str, Any]) -> str:
 
 
 class Registry(Generic[T]):
-    """Factories by name. ``kind`` is used in messages, ``package`` is where the decorated files are."""
+    """Factories by name. ``kind`` is used in messages, ``package`` is the package (or module) of the decorated ones."""
 
     def __init__(self, kind: str, package: str) -> None:
         self.kind = kind
@@ -94,6 +94,6 @@ class Registry(Generic[T]):
         if self._discovered:
             return
         package = importlib.import_module(self._package)
-        for module in pkgutil.iter_modules(package.__path__):
+        for module in pkgutil.iter_modules(getattr(package, "__path__", ())):
             importlib.import_module(f"{self._package}.{module.name}")
         self._discovered = True

@@ -1,0 +1,130 @@
+"""The leaderboard of a study: one row a function, seeds aggregated, best first.
+
+A function that was retrained is judged by its fresh seeds alone: the seed of the search stage, by which it was picked
+out, flatters it. Retrained functions come first, then the others that completed, then pruned and failed ones.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pandas as pd
+from scipy import stats
+
+from analysis.store import Store
+from trainers.trial import METRICS
+
+COLUMNS = {
+    "rank": "position, 1 is best",
+    "formula": "the activation function",
+    "name": "its name, if it is a known one",
+    "val_accuracy": "mean over seeds, 0 to 1",
+    "val_accuracy_std": "standard deviation over seeds",
+    "val_loss": "mean cross-entropy over seeds, nats",
+    "val_loss_std": "standard deviation over seeds",
+    "n_seeds": "number of trainings behind the means",
+    "vs_relu": "mean difference in val_accuracy to ReLU over matched seeds",
+    "vs_relu_ci95": "half-width of its 95 % interval (paired t)",
+    "parameters": "trained values in the model, the activation's included",
+    "seconds": "mean time of a training",
+    "found": "whether the search proposed it; false for a function that is only a baseline",
+    "state": "COMPLETE, PRUNED, FAIL or RUNNING",
+    "stage": "the stage that the figures come from",
+    "seeds": "the seeds, in order",
+    "reason": "why, for a failure",
+    "function_key": "equal for equal functions of the study",
+    "expression": "the expression as it was trained",
+}
+"""Columns of the leaderboard and what they mean."""
+
+SORT_KEYS = ("rank", "val_accuracy", "val_loss", "vs_relu", "seconds", "parameters", "formula")
+_STATE_ORDER = {"COMPLETE": 0, "RUNNING": 1, "PRUNED": 2, "FAIL": 3}
+
+
+def trials(store: Store) -> pd.DataFrame:
+    """All trials of a study, one row each."""
+    names, rows = store.table()
+    return pd.DataFrame(rows, columns=pd.Index(names))
+
+
+def to_records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows as dictionaries, with None where pandas has NaN."""
+    return [
+        {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in row.items()}
+        for row in table.to_dict("records")
+    ]
+
+
+def leaderboard(store: Store, sort: str = "rank") -> pd.DataFrame:
+    """The leaderboard with the columns :data:`COLUMNS`; ranks follow the study's objective.
+
+    Args:
+        sort: one of :data:`SORT_KEYS`; every other order than by rank puts the best, or the smallest cost, first.
+    """
+    everything = trials(store)
+    relu = _relu_accuracies(everything)
+    rows = [_aggregate(group, relu) for _, group in everything.groupby("function_key", sort=False)]
+    table = pd.DataFrame(rows, columns=[c for c in COLUMNS if c != "rank"])
+    objective = store.get("config", {}).get("search", {}).get("objective", "val_accuracy")
+    metric = objective if objective in table else "val_accuracy"
+    table = table.assign(
+        _state=table["state"].map(_STATE_ORDER),
+        _stage=table["stage"] != "retrain",
+        _metric=table[metric].astype(float) * (-1 if METRICS[metric] == "max" else 1),
+    )
+    table = table.sort_values(["_state", "_stage", "_metric", "val_loss"], kind="stable")
+    table.insert(0, "rank", range(1, len(table) + 1))
+    if sort != "rank":
+        descending = sort in ("val_accuracy", "vs_relu")
+        table = table.sort_values(sort, ascending=not descending, kind="stable", na_position="last")
+    return table[list(COLUMNS)].reset_index(drop=True)
+
+
+def _relu_accuracies(everything: pd.DataFrame) -> dict[int, float]:
+    """Validation accuracy of ReLU by seed, from the retrain stage."""
+    rows = everything[(everything["known_name"] == "ReLU") & (everything["stage"] == "retrain")]
+    return dict(zip(rows["seed"], rows["val_accuracy"], strict=True))
+
+
+def _aggregate(group: pd.DataFrame, relu: dict[int, float]) -> dict[str, Any]:
+    """One function's row from its trials: the retrained ones if any is complete, else those of the search stage."""
+    retrained = group[(group["stage"] == "retrain") & (group["state"] == "COMPLETE")]
+    used = retrained if len(retrained) else group[group["stage"] == group["stage"].iloc[0]]
+    complete = used[used["state"] == "COMPLETE"]
+    used = complete if len(complete) else used
+    first = used.iloc[0]
+    matched = [a - relu[s] for a, s in zip(used["val_accuracy"], used["seed"], strict=True) if s in relu and len(retrained)]
+    difference, interval = paired_interval(matched)
+    return {
+        "formula": first["formula"],
+        "name": first["known_name"],
+        "val_accuracy": used["val_accuracy"].mean(),
+        "val_accuracy_std": used["val_accuracy"].std() if len(used) > 1 else math.nan,
+        "val_loss": used["val_loss"].mean(),
+        "val_loss_std": used["val_loss"].std() if len(used) > 1 else math.nan,
+        "n_seeds": len(complete),
+        "vs_relu": difference,
+        "vs_relu_ci95": interval,
+        "parameters": first["parameters"],
+        "seconds": used["seconds"].mean(),
+        "found": bool((group["stage"] == "search").any()),
+        "state": first["state"],
+        "stage": first["stage"],
+        "seeds": used["seed"].tolist(),
+        "reason": first["reason"],
+        "function_key": first["function_key"],
+        "expression": first["expression"],
+    }
+
+
+def paired_interval(differences: list[float], level: float = 0.95) -> tuple[float, float]:
+    """Mean of paired differences and the half-width of its t interval; NaN where there are too few."""
+    n = len(differences)
+    if n == 0:
+        return math.nan, math.nan
+    series = pd.Series(differences)
+    if n == 1:
+        return float(series.mean()), math.nan
+    half = float(stats.t.ppf((1 + level) / 2, n - 1)) * float(series.std()) / math.sqrt(n)
+    return float(series.mean()), half

@@ -1,0 +1,200 @@
+"""The study store: one SQLite file, written by the driver alone, the source of truth for a run.
+
+Every trial is a row that is inserted when the trial starts and completed when it ends. Both moments get a number from
+one counter (``launched``, ``finished``), so that the order of events, and with it the state of a search, can be
+replayed exactly.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from trainers.trial import Trial, TrialResult, TrialState
+
+FILE_NAME = "study.db"
+_VERSION = 1
+_SCHEMA = """
+CREATE TABLE study (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE trials (
+    id INTEGER PRIMARY KEY,
+    stage TEXT NOT NULL,
+    expression TEXT NOT NULL,
+    function_key TEXT NOT NULL,
+    formula TEXT NOT NULL,
+    known_name TEXT,
+    seed INTEGER NOT NULL,
+    state TEXT NOT NULL,
+    val_accuracy REAL,
+    val_loss REAL,
+    seconds REAL,
+    parameters INTEGER,
+    reason TEXT,
+    attempts INTEGER NOT NULL DEFAULT 1,
+    launched INTEGER NOT NULL,
+    finished INTEGER,
+    trial TEXT NOT NULL,
+    result TEXT
+);
+"""
+
+
+class StoreError(ValueError):
+    """A directory that is not a study, or a study that cannot be used."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """One row: a trial, what is known about its function, and its result once it has one.
+
+    Attributes:
+        function_key: equal for equal functions of a study.
+        formula: the trial's expression in a simpler spelling, for people.
+        known_name: "SiLU" for the function of that name.
+    """
+
+    trial: Trial
+    function_key: str
+    formula: str
+    known_name: str | None
+    result: TrialResult | None
+
+
+@dataclass(frozen=True)
+class Event:
+    """A trial was launched, or finished."""
+
+    kind: Literal["launch", "finish"]
+    record: Record
+
+
+class Store:
+    """Access to one study. ``Store.create`` and ``Store.open`` make one; a context manager closes it."""
+
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        self.path = path
+        self._db = connection
+
+    @classmethod
+    def create(cls, run: Path, config: dict[str, Any]) -> Store:
+        """A new study in the existing directory ``run``."""
+        path = run / FILE_NAME
+        if path.exists():
+            raise StoreError(f"{run} already holds a study; continue it with 'nas resume {run}' or choose another --run")
+        store = cls(path, sqlite3.connect(path, isolation_level=None))
+        store._db.execute("PRAGMA journal_mode=WAL")
+        store._db.execute("PRAGMA synchronous=NORMAL")
+        with store._db:
+            store._db.executescript(_SCHEMA)
+        store.put("version", _VERSION)
+        store.put("config", config)
+        return store
+
+    @classmethod
+    def open(cls, run: Path, *, write: bool = False) -> Store:
+        """An existing study; read-only unless ``write``, also while another process writes it."""
+        path = run / FILE_NAME
+        if not path.is_file():
+            raise StoreError(f"{run} is not a study's directory: there is no {FILE_NAME} in it")
+        try:
+            mode = "rw" if write else "ro"
+            db = sqlite3.connect(f"file:{path.resolve()}?mode={mode}", uri=True, isolation_level=None)
+            store = cls(path, db)
+            version = store.get("version")
+        except sqlite3.DatabaseError as error:
+            raise StoreError(f"{path} cannot be read as a study ({error})") from error
+        if version != _VERSION:
+            raise StoreError(f"{path} has store version {version}, this program reads version {_VERSION}")
+        return store
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._db.close()
+
+    # --- the study -------------------------------------------------------------------------------------------------
+
+    def put(self, key: str, value: Any) -> None:
+        self._db.execute("INSERT OR REPLACE INTO study VALUES (?, ?)", (key, json.dumps(value)))
+
+    def get(self, key: str, default: Any = None) -> Any:
+        row = self._db.execute("SELECT value FROM study WHERE key = ?", (key,)).fetchone()
+        return default if row is None else json.loads(row[0])
+
+    # --- trials ----------------------------------------------------------------------------------------------------
+
+    def launch(self, record: Record) -> None:
+        """Record that a trial starts; the same id again is another attempt at an interrupted one."""
+        trial = record.trial
+        self._db.execute(
+            "INSERT INTO trials (id, stage, expression, function_key, formula, known_name, seed, state, launched, trial)"
+            f" VALUES (?, ?, ?, ?, ?, ?, ?, ?, {_NEXT_EVENT}, ?)"
+            " ON CONFLICT(id) DO UPDATE SET attempts = attempts + 1 WHERE state = 'RUNNING'",
+            (
+                trial.id,
+                trial.stage,
+                trial.expression,
+                record.function_key,
+                record.formula,
+                record.known_name,
+                trial.seed,
+                TrialState.RUNNING,
+                trial.to_json(),
+            ),
+        )
+
+    def finish(self, trial_id: int, result: TrialResult) -> None:
+        """Record the outcome of a running trial."""
+        changed = self._db.execute(
+            "UPDATE trials SET state = ?, val_accuracy = ?, val_loss = ?, seconds = ?, parameters = ?, reason = ?, "
+            f"result = ?, finished = {_NEXT_EVENT} WHERE id = ? AND state = 'RUNNING'",
+            (
+                result.state,
+                result.metrics.get("val_accuracy"),
+                result.metrics.get("val_loss"),
+                result.seconds,
+                result.parameters,
+                result.reason,
+                result.to_json(),
+                trial_id,
+            ),
+        ).rowcount
+        if changed != 1:
+            raise StoreError(f"trial {trial_id} is not running in {self.path}: a result is stored once")
+
+    def records(self) -> list[Record]:
+        """All trials in the order of their launch."""
+        rows = self._db.execute(f"SELECT {_RECORD} FROM trials ORDER BY launched")
+        return [_record(*row) for row in rows]
+
+    def events(self) -> Iterator[Event]:
+        """Launches and ends in the order in which they happened."""
+        rows = self._db.execute(
+            f"SELECT 'launch', launched AS number, {_RECORD} FROM trials UNION ALL "
+            f"SELECT 'finish', finished, {_RECORD} FROM trials "
+            "WHERE finished IS NOT NULL ORDER BY number"
+        )
+        for kind, _, *row in rows:
+            yield Event(kind, _record(*row))
+
+    def table(self) -> tuple[list[str], list[tuple[Any, ...]]]:
+        """Column names and rows of the trials, without the JSON columns."""
+        names = (
+            "id stage expression formula function_key known_name seed state val_accuracy val_loss seconds parameters reason "
+            "attempts"
+        ).split()
+        return names, self._db.execute(f"SELECT {', '.join(names)} FROM trials ORDER BY launched").fetchall()
+
+
+_RECORD = "trial, function_key, formula, known_name, result"
+_NEXT_EVENT = "(SELECT 1 + MAX(IFNULL(MAX(launched), 0), IFNULL(MAX(finished), 0)) FROM trials)"
+
+
+def _record(trial: str, function_key: str, formula: str, known_name: str | None, result: str | None) -> Record:
+    outcome = None if result is None else TrialResult.from_json(result)
+    return Record(Trial.from_json(trial), function_key, formula, known_name, outcome)

@@ -1,0 +1,182 @@
+"""The command line. Heavy imports happen inside the commands, so that ``nas --help`` is quick.
+
+Exit codes: 0 done, 1 a search that found nothing that works, 2 bad input (one clear sentence), 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+    from rich.console import Console
+
+    from nas.runs import Run
+
+app = typer.Typer(
+    name="nas",
+    help="Search for activation functions, read what was found, use it in your own models.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A study's directory.")]
+
+
+class Format(StrEnum):
+    TABLE = "table"
+    CSV = "csv"
+    JSON = "json"
+
+
+class Sort(StrEnum):
+    """Mirrors analysis.leaderboard.SORT_KEYS, which costs an import of pandas."""
+
+    RANK = "rank"
+    VAL_ACCURACY = "val_accuracy"
+    VAL_LOSS = "val_loss"
+    VS_RELU = "vs_relu"
+    SECONDS = "seconds"
+    PARAMETERS = "parameters"
+    FORMULA = "formula"
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from nas import __version__
+
+        typer.echo(f"nas {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def search(
+    config: Annotated[str, typer.Argument(metavar="CONFIG", help="A YAML file, or a shipped name such as digits.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Such as search.trials=50 model.width=16.")
+    ] = None,
+    run: Annotated[
+        Path | None, typer.Option("--run", metavar="DIR", help="The study's directory. [dim]\\[runs/NAME-DATE][/dim]")
+    ] = None,
+) -> None:
+    """Start a search, print its leaderboard and export its winner."""
+    from nas.config import load_config
+    from nas.runs import create_run, default_run_path
+
+    experiment = load_config(config, overrides)
+    with create_run(experiment, run or default_run_path(experiment)) as created:
+        _execute(created)
+
+
+@app.command()
+def resume(run: RunArgument) -> None:
+    """Go on with a search that was interrupted. Nothing that was finished is trained again."""
+    from nas.runs import open_run
+
+    with open_run(run) as opened:
+        _execute(opened)
+
+
+@app.command()
+def leaderboard(
+    run: RunArgument,
+    format: Annotated[Format, typer.Option("--format", "-f", help="How to print it.")] = Format.TABLE,
+    sort: Annotated[Sort, typer.Option("--sort", "-s", help="Order of the rows.")] = Sort.RANK,
+    top: Annotated[int, typer.Option("--top", "-n", min=1, help="How many rows.")] = 20,
+) -> None:
+    """Print a study's functions, best first; also while it runs."""
+    from analysis.leaderboard import leaderboard as build
+    from analysis.store import Store
+    from nas import tables
+
+    with Store.open(run) as store:
+        rows = build(store, sort).head(top)
+    if format is Format.TABLE:
+        _print_leaderboard(rows)
+    else:
+        typer.echo((tables.leaderboard_csv if format is Format.CSV else tables.leaderboard_json)(rows).rstrip())
+
+
+@app.command()
+def export(
+    run: RunArgument,
+    top: Annotated[int, typer.Option("--top", "-n", min=1, help="How many of the best functions found.")] = 1,
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Where to write them.")] = Path("exports"),
+) -> None:
+    """Write the best functions found as Python files that need torch only."""
+    from nas.export import export_top
+
+    for path in export_top(run, top, out):
+        typer.echo(str(path))
+
+
+def _execute(run: Run) -> None:
+    from analysis.leaderboard import leaderboard as build
+    from nas.export import export_top
+    from nas.progress import ProgressView
+    from nas.runs import execute
+
+    console = _console()
+    search = execute(run, lambda search: ProgressView(search, console, str(run.path)))
+    if not search.done:
+        console.print(f"Interrupted. To go on: nas resume {run.path}", markup=False, soft_wrap=True)
+        raise typer.Exit(130)
+    rows = build(run.store)
+    _print_leaderboard(rows.head(run.config.retrain.top + len(run.config.baselines)))
+    if not (rows["found"] & (rows["state"] == "COMPLETE")).any():
+        console.print("No candidate completed its training, so there is nothing to export; the reasons:")
+        for reason, count in rows["reason"].value_counts().head(3).items():
+            console.print(f"  {count} x {reason}", markup=False)
+        raise typer.Exit(1)
+    winner = export_top(run.path, 1, run.path / "export")[0]
+    console.print(f"\nLeaderboard:     nas leaderboard {run.path}", markup=False, soft_wrap=True)
+    console.print(f"Exported winner: {winner}", markup=False, soft_wrap=True)
+
+
+def _console() -> Console:
+    """Standard output; what is no terminal has no width, so that a table in a file is not squeezed."""
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=160)
+
+
+def _print_leaderboard(rows: DataFrame) -> None:
+    from nas.tables import NOTE, leaderboard_table
+
+    console = _console()
+    console.print(leaderboard_table(rows, console.width))
+    console.print(NOTE, style="dim", markup=False)
+
+
+def main() -> None:
+    """The entry point: what the user got wrong is one sentence on stderr and exit code 2, never a traceback."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except ValueError as error:
+        if not _is_ours(error):
+            raise
+        for line in str(error).splitlines():
+            typer.echo(f"error: {line}", err=True)
+        sys.exit(2)
+
+
+def _is_ours(error: ValueError) -> bool:
+    """Whether an error is one of the project's own, which are written for users."""
+    return type(error).__module__.split(".")[0] in ("nas", "analysis", "trainers", "search_spaces")

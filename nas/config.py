@@ -1,0 +1,242 @@
+"""Experiments as YAML: loading, ``key=value`` overrides, validation. The only reader of ``configs/``.
+
+All faults of a configuration are reported together, each with the place, the value received and a hint.
+"""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError, model_validator
+
+from nas.strategies import Objective, Strategy, strategies
+from search_spaces.known import known_expression
+from search_spaces.presets import spaces
+from search_spaces.registry import Registry, describe_error, nearest
+from search_spaces.space import SearchSpace
+from trainers.data import datasets
+from trainers.models import models
+from trainers.trial import Component, Recipe
+
+
+class ConfigError(ValueError):
+    """Everything that is wrong with a configuration, one fault a line."""
+
+    def __init__(self, source: str, faults: list[str]) -> None:
+        self.faults = faults
+        super().__init__("\n".join(f"{source}: {fault}" for fault in faults))
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ComponentConfig(BaseModel):
+    """A registered component: ``name`` and its options."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    name: str
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return dict(self.__pydantic_extra__ or {})
+
+    def component(self) -> Component:
+        return Component(self.name, self.options)
+
+
+class RecipeConfig(_Section):
+    """How a network is trained; see :class:`trainers.trial.Recipe`."""
+
+    batch_size: PositiveInt = 128
+    learning_rate: PositiveFloat = 0.1
+    momentum: float = Field(0.9, gt=0, lt=1)
+    weight_decay: float = Field(5e-4, ge=0)
+    warmup: float = Field(0.2, ge=0, le=1)
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+
+    def recipe(self) -> Recipe:
+        return Recipe(**self.model_dump())
+
+
+class TrialConfig(_Section):
+    """The budget of one training, the granularity of learnable parameters, and where it runs."""
+
+    epochs: PositiveInt = 10
+    max_steps: PositiveInt | None = None
+    max_seconds: PositiveFloat | None = None
+    param_shape: Literal["channel", "scalar"] = "channel"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+
+class SearchConfig(_Section):
+    """How long to search, and for what. ``minutes`` ends the search stage, whatever ``trials`` says."""
+
+    trials: PositiveInt = 100
+    minutes: PositiveFloat | None = None
+    objective: Literal["val_accuracy", "val_loss", "train_loss", "train_loss_sum"] = "val_accuracy"
+
+
+class PruningConfig(_Section):
+    """Asynchronous successive halving: after each epoch of ``rungs`` the best 1/reduction_factor go on."""
+
+    metric: Literal["val_accuracy", "val_loss", "train_loss", "train_loss_sum"] = "train_loss_sum"
+    rungs: tuple[PositiveInt, ...] = Field((1, 3), min_length=1)
+    reduction_factor: float = Field(3.0, gt=1)
+
+    @model_validator(mode="after")
+    def _rungs_rise(self) -> Self:
+        if list(self.rungs) != sorted(set(self.rungs)):
+            raise ValueError(f"rungs are epochs in rising order, got {list(self.rungs)}")
+        return self
+
+
+class RetrainConfig(_Section):
+    """The best ``top`` functions and the baselines are trained again with ``seeds`` fresh seeds at the full budget."""
+
+    top: int = Field(10, ge=0)
+    seeds: PositiveInt = 3
+
+
+class ExperimentConfig(_Section):
+    """A whole experiment."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    seed: int = Field(0, ge=0, lt=2**31)
+    space: ComponentConfig
+    strategy: ComponentConfig
+    model: ComponentConfig
+    data: ComponentConfig
+    recipe: RecipeConfig = RecipeConfig()
+    trial: TrialConfig = TrialConfig()
+    search: SearchConfig = SearchConfig()
+    pruning: PruningConfig | None = None
+    retrain: RetrainConfig = RetrainConfig()
+    baselines: tuple[str, ...] = ("ReLU", "SiLU", "GELU", "ELU", "tanh")
+    executor: Literal["ray", "inline"] = "ray"
+    workers: PositiveInt | Literal["auto"] = "auto"
+
+    def make_space(self) -> SearchSpace:
+        return spaces.get(self.space.name)(**self.space.options)
+
+    def make_strategy(self) -> Strategy:
+        objective = Objective(self.search.objective)
+        return strategies.get(self.strategy.name)(self.make_space(), objective, self.seed, **self.strategy.options)
+
+
+def shipped_configs() -> dict[str, Path]:
+    """The experiments that come with the project, by bare name."""
+    here = Path(__file__).parent
+    folder = here / "configs" if (here / "configs").is_dir() else here.parent / "configs"  # wheel, source tree
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def load_config(name: str, overrides: list[str] | None = None) -> ExperimentConfig:
+    """A configuration from a YAML file or a shipped name, with ``section.key=value`` overrides (values are YAML).
+
+    Raises:
+        ConfigError: with all faults.
+    """
+    shipped = shipped_configs()
+    path = Path(name)
+    if not path.is_file():
+        if name not in shipped:
+            raise ConfigError(name, [f"no such file, nor a shipped configuration; {nearest(name, shipped)}"])
+        path = shipped[name]
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        raise ConfigError(str(path), [f"cannot be read as YAML: {' '.join(str(error).split())}"]) from error
+    if not isinstance(values, dict):
+        raise ConfigError(str(path), [f"a configuration is a mapping of keys to values, got {type(values).__name__}"])
+    faults = [fault for text in overrides or [] if (fault := _override(values, text))]
+    return _validated(values, str(path), faults)
+
+
+def restore_config(values: Mapping[str, Any]) -> ExperimentConfig:
+    """The configuration that a study was started with."""
+    return _validated(dict(values), "the study's configuration", [])
+
+
+def _override(values: dict[str, Any], text: str) -> str | None:
+    """Apply one ``a.b=value``; a sentence if that is impossible."""
+    key, separator, raw = text.partition("=")
+    if not separator or not key.strip():
+        return f"an override has the form key=value, got {text!r}"
+    try:
+        value = yaml.safe_load(raw)
+    except yaml.YAMLError:
+        return f"{key}: the value {raw!r} is not YAML"
+    *parents, last = key.strip().split(".")
+    section = values
+    for parent in parents:
+        child = section.get(parent)
+        if child is None:
+            child = section[parent] = {}
+        if not isinstance(child, dict):
+            return f"{key}: {parent!r} is a value, not a section (it is {child!r})"
+        section = child
+    section[last] = value
+    return None
+
+
+def _validated(values: dict[str, Any], source: str, faults: list[str]) -> ExperimentConfig:
+    config = None
+    try:
+        config = ExperimentConfig.model_validate(values)
+    except ValidationError as error:
+        faults += [_describe(dict(detail)) for detail in error.errors()]
+    faults += _component_faults(values)
+    if config is not None and not faults:
+        faults += _cross_faults(config)
+    if faults or config is None:
+        raise ConfigError(source, faults)
+    return config
+
+
+def _describe(error: dict[str, Any]) -> str:
+    place = [str(part) for part in error["loc"]]
+    if error["type"] == "extra_forbidden":
+        return f"unknown key {'.'.join(place)!r}; {nearest(place[-1], _keys_at(place[:-1]))}"
+    return f"{'.'.join(place)}: {describe_error(error)}"
+
+
+def _keys_at(place: list[str]) -> list[str]:
+    """Names of the keys that the section at this place knows."""
+    model: type[BaseModel] = ExperimentConfig
+    for part in place:
+        annotation = model.model_fields[part].annotation if part in model.model_fields else None
+        options = typing.get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
+        model = next((o for o in options if isinstance(o, type) and issubclass(o, BaseModel)), model)
+    return list(model.model_fields)
+
+
+def _component_faults(values: Mapping[str, Any]) -> Iterator[str]:
+    registries: dict[str, Registry[Any]] = {"space": spaces, "strategy": strategies, "model": models, "data": datasets}
+    for section, registry in registries.items():
+        entry = values.get(section)
+        if isinstance(entry, dict) and isinstance(entry.get("name"), str):
+            options = {key: value for key, value in entry.items() if key != "name"}
+            yield from (f"{section}: {fault}" for fault in registry.check(entry["name"], options))
+    baselines = values.get("baselines", ())
+    for name in baselines if isinstance(baselines, list | tuple) else ():
+        try:
+            known_expression(str(name))
+        except KeyError as error:
+            yield f"baselines: {error.args[0]}"
+
+
+def _cross_faults(config: ExperimentConfig) -> Iterator[str]:
+    """What no single key shows."""
+    if config.pruning and config.pruning.rungs[-1] >= config.trial.epochs:
+        rungs = list(config.pruning.rungs)
+        yield f"pruning.rungs lie below trial.epochs = {config.trial.epochs}, got {rungs}; lower them or set pruning=null"
+    try:
+        config.make_strategy()
+    except ValueError as error:
+        yield f"strategy or space: {error}"

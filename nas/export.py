@@ -1,0 +1,180 @@
+"""A function of a study as a Python file that imports torch only, with a JSON file beside it."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from analysis.leaderboard import leaderboard, to_records
+from analysis.store import Store
+from search_spaces.canonical import GRID
+from search_spaces.codegen import to_source
+from search_spaces.compile import to_function
+from search_spaces.expression import Expression, params
+from search_spaces.parser import parse
+from search_spaces.sympy_bridge import latex
+
+
+class ExportError(ValueError):
+    """Nothing to export, or a file that does not compute what it should."""
+
+
+def export_top(run: Path, top: int, out: Path) -> list[Path]:
+    """Export the best ``top`` functions that the search of a run found (baselines are not finds).
+
+    Returns the paths of the Python files, best first.
+
+    Raises:
+        ExportError: the run has no completed function, or ``out`` cannot be written.
+    """
+    with Store.open(run) as store:
+        rows = leaderboard(store)
+        facts = {key: store.get(key) for key in ("config", "nas_version", "created")}
+    rows = rows[(rows["state"] == "COMPLETE") & rows["found"]].head(top)
+    if rows.empty:
+        raise ExportError(f"{run} has no completed function to export yet")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        return [_export(row, run, facts, out) for row in to_records(rows)]
+    except OSError as error:
+        raise ExportError(f"{out} cannot be written ({error.strerror or error}); choose another --out") from error
+
+
+def _export(row: dict[str, Any], run: Path, facts: dict[str, Any], out: Path) -> Path:
+    expression = parse(row["formula"])
+    name = class_name(row["name"], row["function_key"])
+    path = out / f"{name.lower()}.py"
+    path.write_text(module_source(expression, name, _found_in(row, run, facts)), encoding="utf-8")
+    self_check(path, name, expression)
+    card = {
+        "class": name,
+        "formula": row["formula"],
+        "latex": latex(expression),
+        "known_name": row["name"],
+        "parameters": list(params(expression)),
+        "function_key": row["function_key"],
+        "val_accuracy": {"mean": row["val_accuracy"], "std": row["val_accuracy_std"]},
+        "val_loss": {"mean": row["val_loss"], "std": row["val_loss_std"]},
+        "seeds": row["seeds"],
+        "vs_relu": {"mean": row["vs_relu"], "ci95": row["vs_relu_ci95"]},
+        "rank": row["rank"],
+        "run": run.name,
+        **facts,
+    }
+    path.with_suffix(".json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+    return path
+
+
+def class_name(known_name: str | None, key: str) -> str:
+    """``SiLU`` for a known function whose name makes an identifier, else one made from the key."""
+    name = re.sub(r"[^A-Za-z0-9]", "", known_name or "")
+    return name[0].upper() + name[1:] if re.fullmatch(r"[A-Za-z][A-Za-z0-9]*", name) else f"Act{key[:6]}"
+
+
+def module_source(expression: Expression, name: str, found_in: str) -> str:
+    """The text of a standalone module with a function and an ``nn.Module`` of that class name."""
+    source = to_source(expression)
+    names = params(expression)
+    function = name.lower()
+    code = "\n".join((*source.statements, source.result))
+    imports = ["import math\n"] if "math." in code else []
+    imports += ["import torch", "import torch.nn.functional as F"] if "F." in code else ["import torch"]
+    body = "".join(f"    {line}\n" for line in (*source.statements, f"return {source.result}"))
+    arguments = "".join(f", {p}: Tensor" for p in names)
+    head = (
+        f'"""{name}: an activation function found by a search.\n\n    f(x) = {expression}\n\n{found_in}'
+        f'"""\n\n' + "\n".join(imports) + "\nfrom torch import Tensor, nn\n\n\n"
+        f"def {function}(x: Tensor{arguments}) -> Tensor:\n"
+        f'    """{expression}, pointwise; any shape, any floating dtype."""\n{body}\n\n'
+    )
+    return head + (_learnable(name, function, expression, names) if names else _plain(name, function, expression))
+
+
+def _plain(name: str, function: str, expression: Expression) -> str:
+    return f'''class {name}(nn.Module):
+    """f(x) = {expression}
+
+    Input and output: any shape, any floating dtype.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        return {function}(x)
+'''
+
+
+def _learnable(name: str, function: str, expression: Expression, names: tuple[str, ...]) -> str:
+    registered = "\n".join(f"        self.{p} = nn.Parameter(torch.ones(num_parameters))" for p in names)
+    passed = ", ".join(f"self._shaped(self.{p}, x)" for p in names)
+    return f'''class {name}(nn.Module):
+    """f(x) = {expression}, with learnable {", ".join(names)} (initial value 1)
+
+    Args:
+        num_parameters: 1 for values shared by all channels, or the number of channels for one value a channel.
+        channel_dim: the input's dimension that holds the channels (1 for images, -1 for transformers).
+
+    Input and output: any shape, any floating dtype.
+    """
+
+    def __init__(self, num_parameters: int = 1, channel_dim: int = 1) -> None:
+        super().__init__()
+        self.num_parameters = num_parameters
+        self.channel_dim = channel_dim
+{registered}
+
+    def forward(self, x: Tensor) -> Tensor:
+        return {function}(x, {passed})
+
+    def _shaped(self, parameter: Tensor, x: Tensor) -> Tensor:
+        shape = [1] * x.dim()
+        if self.num_parameters > 1:
+            shape[self.channel_dim] = self.num_parameters
+        return parameter.to(x.dtype).view(shape)
+
+    def extra_repr(self) -> str:
+        return f"num_parameters={{self.num_parameters}}"
+'''
+
+
+def _found_in(row: dict[str, Any], run: Path, facts: dict[str, Any]) -> str:
+    """Where it was found and how well it did, for the file's docstring."""
+    config = facts["config"]
+    n = int(row["n_seeds"])
+    spread = f" (standard deviation {100 * row['val_accuracy_std']:.2f})" if n > 1 else ""
+    against = ""
+    if row["vs_relu"] is not None:
+        against = f",\n{100 * row['vs_relu']:+.2f} points against ReLU on the same seeds"
+        if row["vs_relu_ci95"] is not None:
+            against += f", 95 % interval +/- {100 * row['vs_relu_ci95']:.2f}"
+    return (
+        f"Found by {config['strategy']['name']} over the space {config['space']['name']}, training {config['model']['name']} "
+        f"on {config['data']['name']} for\n{config['trial']['epochs']} epochs a candidate. Validation accuracy "
+        f"{100 * row['val_accuracy']:.2f} % over {n} seed(s){spread}{against}.\n\n"
+        f"To cite it: nas {facts['nas_version']}, run {run.resolve().name} of {facts['created']}, function "
+        f"{row['function_key']}.\n"
+    )
+
+
+def self_check(path: Path, name: str, expression: Expression) -> None:
+    """Import the written file and compare values and gradients with the expression in float64."""
+    spec = importlib.util.spec_from_file_location(f"_exported_{name}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    act = getattr(module, name)().double()
+    ones = {p: torch.ones(1, dtype=torch.float64) for p in params(expression)}
+    results = []
+    for function in (act, lambda x: to_function(expression)(x, **ones)):
+        x = torch.from_numpy(GRID.copy()).requires_grad_()
+        value = function(x)
+        (gradient,) = torch.autograd.grad(value.sum(), x)
+        results.append((value.detach(), gradient))
+    for ours, theirs in zip(*results, strict=True):
+        if not torch.allclose(ours, theirs, rtol=1e-9, atol=1e-12):
+            path.unlink()
+            raise ExportError(f"the exported {name} does not compute {expression}; please report this")

@@ -1,0 +1,26 @@
+"""Runs a search in this process, one trial after the other: for debugging and for tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from nas.search import Search
+from nas.strategies import Signal
+from trainers.run import run_trial
+
+
+def run_inline(search: Search, workers: int, on_change: Callable[[], None]) -> None:
+    """Run all trials of a search on one thread; ``workers`` is ignored."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as in a worker, so that results agree
+    try:
+        while not isinstance(trial := search.next(), Signal):
+            if trial is None:
+                raise RuntimeError("the strategy waits for a result although none is outstanding")
+            on_change()
+            search.finish(trial, run_trial(trial, lambda result, trial=trial: search.report(trial, result)))
+            on_change()
+    finally:
+        torch.set_num_threads(threads)

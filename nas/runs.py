@@ -1,0 +1,136 @@
+"""Run directories: where a study lives, who may write it, and running it from start to end."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import yaml
+from torch import nn
+
+from analysis.store import FILE_NAME, Store
+from nas import __version__
+from nas.config import ExperimentConfig, restore_config
+from nas.search import Search
+from trainers.data import DataError, datasets
+from trainers.models import models
+
+
+class RunError(ValueError):
+    """A run directory or a component that cannot be used. The message says what to do."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A study that is open for writing."""
+
+    path: Path
+    config: ExperimentConfig
+    store: Store
+
+    @property
+    def workers(self) -> int:
+        return available_cores() if self.config.workers == "auto" else int(self.config.workers)
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def default_run_path(config: ExperimentConfig) -> Path:
+    """``runs/NAME-DATE``, made unique if two start in the same second."""
+    base = Path("runs") / f"{config.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    path, number = base, 1
+    while path.exists():
+        number += 1
+        path = base.with_name(f"{base.name}-{number}")
+    return path
+
+
+@contextlib.contextmanager
+def create_run(config: ExperimentConfig, path: Path) -> Iterator[Run]:
+    """A new study in ``path``, which must not exist or be empty."""
+    try:
+        if (path / FILE_NAME).exists():
+            _refuse_existing(config, path)
+        if path.is_dir() and any(path.iterdir()):
+            raise RunError(f"the run directory {path} exists and is not empty; choose another --run")
+        path.mkdir(parents=True, exist_ok=True)
+        with _locked(path), Store.create(path, config.model_dump(mode="json")) as store:
+            store.put("nas_version", __version__)
+            store.put("created", time.strftime("%Y-%m-%dT%H:%M:%S%z"))
+            (path / "config.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+            yield Run(path, config, store)
+    except OSError as error:
+        raise RunError(f"the run directory {path} cannot be written ({error.strerror or error}); choose another --run") from error
+
+
+@contextlib.contextmanager
+def open_run(path: Path) -> Iterator[Run]:
+    """An existing study, to go on with it."""
+    with Store.open(path):  # says what is wrong with the directory, if anything, before it is written to
+        pass
+    if not os.access(path, os.W_OK) or not os.access(path / FILE_NAME, os.W_OK):
+        raise RunError(f"the run directory {path} is not writable; change its permissions or copy it")
+    with _locked(path), Store.open(path, write=True) as store:
+        yield Run(path, restore_config(store.get("config")), store)
+
+
+def execute(run: Run, watch: Callable[[Search], contextlib.AbstractContextManager[Callable[[], None]]]) -> Search:
+    """Run, or go on with, a study. ``watch`` makes the view that is called when something changes.
+
+    Returns the search; after Ctrl-C its ``done`` is False.
+    """
+    check_components(run.config)
+    search = Search(run.config, run.store)
+    if search.done:
+        return search
+    if run.config.executor == "inline":
+        from nas.inline import run_inline as executor
+    else:
+        from nas.tune import run_tune as executor
+    with watch(search) as view, contextlib.suppress(KeyboardInterrupt):
+        executor(search, run.workers, view)
+    return search
+
+
+def check_components(config: ExperimentConfig) -> None:
+    """Load the data and build the model once, so that what is wrong with them is said before anything starts."""
+    if config.trial.device == "cuda" and not torch.cuda.is_available():
+        raise RunError("trial.device is cuda, but torch finds no GPU here; set trial.device=auto")
+    try:
+        data = datasets.get(config.data.name)(**config.data.options)
+    except DataError as error:
+        raise RunError(f"data set {config.data.name!r}: {error}") from error
+    try:
+        model = models.get(config.model.name)(nn.ReLU, data.channels, data.num_classes, **config.model.options)
+        with torch.no_grad():
+            model.eval()(torch.zeros(2, *data.train_x.shape[1:]))
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise RunError(f"model {config.model.name!r} does not work on {config.data.name!r}: {error}") from error
+
+
+def _refuse_existing(config: ExperimentConfig, path: Path) -> None:
+    with Store.open(path) as store:
+        same = store.get("config") == config.model_dump(mode="json")
+    if same:
+        raise RunError(f"{path} already holds this study; continue it with: nas resume {path}")
+    raise RunError(f"{path} belongs to a study with another configuration (see {path / 'config.yaml'}); choose another --run")
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """One writer at a time; the lock goes away with the process, however it ends."""
+    with open(path / ".lock", "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RunError(f"{path} is in use by another process; wait until it has ended") from error
+        yield

@@ -1,0 +1,222 @@
+"""A search: from a configuration and a store to the trials that executors run.
+
+Two stages. ``search``: the strategy's candidates, one seed each, pruned by successive halving. ``retrain``: the best of
+them and the baselines with fresh seeds at the full budget, so that the leaderboard does not repeat the luck by which a
+candidate was picked. An executor calls :meth:`Search.next`, :meth:`Search.report` and :meth:`Search.finish` and knows
+nothing else.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, deque
+from dataclasses import dataclass, replace
+
+from analysis.store import Record, Store
+from nas.config import ExperimentConfig
+from nas.proposer import Proposal, Proposer
+from nas.pruning import SuccessiveHalving
+from nas.strategies import EXHAUSTED, Objective, Signal
+from search_spaces.canonical import simplify
+from search_spaces.expression import Expression, number_params
+from search_spaces.known import known_expression, recognize
+from search_spaces.parser import parse
+from trainers.trial import Trial, TrialResult, TrialState
+
+SEARCH, RETRAIN = "search", "retrain"
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best finished candidate of the search stage."""
+
+    value: float
+    record: Record
+
+
+class Search:
+    """The state of a run. A store that already has trials is replayed first: nothing finished is trained again."""
+
+    def __init__(self, config: ExperimentConfig, store: Store) -> None:
+        self.config = config
+        self.store = store
+        self.objective = Objective(config.search.objective)
+        self.proposer = Proposer(config.make_strategy())
+        self.pruning = None
+        if config.pruning:
+            p = config.pruning
+            self.pruning = SuccessiveHalving(p.metric, p.rungs, p.reduction_factor)
+        self.counts: Counter[tuple[str, TrialState]] = Counter()
+        self.best: Best | None = None
+        self.exhausted = False
+        self._started = time.monotonic()
+        self._spent: float = store.get("search_seconds", 0.0)
+        self._records: dict[int, Record] = {}
+        self._interrupted: deque[Record] = deque()
+        self._done: set[tuple[str, int]] = set()  # (function key, seed) of the retrain stage, launched or finished
+        self._queue: deque[tuple[Expression, str, int]] | None = None
+        baselines = self._retrainings([known_expression(name) for name in config.baselines])
+        self._replay()
+        self._baselines = deque(entry for entry in baselines if entry[1:] not in self._done)
+
+    # --- what executors call ---------------------------------------------------------------------------------------
+
+    def next(self) -> Trial | Signal | None:
+        """A trial to run now; None when it depends on a running one; EXHAUSTED when all is done."""
+        if self._interrupted:
+            record = self._interrupted.popleft()
+            self.store.launch(record)
+            return record.trial
+        if not self.search_over:
+            proposal = self.proposer.propose()
+            if isinstance(proposal, Proposal):
+                return self._launch(SEARCH, proposal.candidate.expression, proposal.key, self.config.seed)
+            if proposal is None:
+                return None
+            self.exhausted = True
+        return self._next_retraining()
+
+    def report(self, trial: Trial, result: TrialResult) -> bool:
+        """Whether to stop a running trial, given its result so far."""
+        if trial.stage != SEARCH or self.pruning is None:
+            return False
+        return self.pruning.should_stop(result.metrics)
+
+    def finish(self, trial: Trial, result: TrialResult) -> None:
+        """Record the outcome of a trial."""
+        self.store.finish(trial.id, result)
+        if trial.stage == SEARCH:
+            self.store.put("search_seconds", self.search_seconds)
+            self.store.put("proposals", self.proposals)
+        self._take(self._records[trial.id], result)
+
+    # --- what views show -------------------------------------------------------------------------------------------
+
+    @property
+    def search_over(self) -> bool:
+        """Whether the search stage launches nothing more."""
+        minutes = self.config.search.minutes
+        out_of_time = minutes is not None and self.search_seconds > 60 * minutes
+        return self.exhausted or out_of_time or self.launched(SEARCH) >= self.config.search.trials
+
+    @property
+    def search_seconds(self) -> float:
+        return self._spent + time.monotonic() - self._started
+
+    @property
+    def proposals(self) -> dict[str, int]:
+        """How many candidates were asked for, known already, and filtered before any training."""
+        p = self.proposer
+        return {"asked": p.asked, "duplicates": p.duplicates, "filtered": p.filtered}
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing is left to do."""
+        return self.search_over and not self.running() and self._queue is not None and not self.remaining_retrainings
+
+    @property
+    def remaining_retrainings(self) -> int:
+        """Trials of the retrain stage not launched yet; an estimate while the search stage runs."""
+        known = len(self._baselines)
+        if self._queue is not None:
+            return known + len(self._queue)
+        return known + self.config.retrain.top * self.config.retrain.seeds
+
+    def launched(self, stage: str) -> int:
+        return sum(n for (where, _), n in self.counts.items() if where == stage)
+
+    def running(self, stage: str | None = None) -> int:
+        return sum(n for (where, s), n in self.counts.items() if s == TrialState.RUNNING and stage in (None, where))
+
+    # --- inside ----------------------------------------------------------------------------------------------------
+
+    def _launch(self, stage: str, expression: Expression, key: str, seed: int) -> Trial:
+        c = self.config
+        trial = Trial(
+            id=len(self._records) + 1,
+            stage=stage,
+            expression=str(expression),
+            seed=seed,
+            model=c.model.component(),
+            data=c.data.component(),
+            recipe=c.recipe.recipe(),
+            budget_epochs=c.trial.epochs,
+            max_steps=c.trial.max_steps,
+            max_seconds=c.trial.max_seconds,
+            report_epochs=c.pruning.rungs if c.pruning and stage == SEARCH else (),
+            param_shape=c.trial.param_shape,
+            device=c.trial.device,
+        )
+        record = Record(trial, key, str(number_params(simplify(expression))), recognize(expression), None)
+        self.store.launch(record)
+        self._add(record)
+        return trial
+
+    def _add(self, record: Record) -> None:
+        trial = record.trial
+        self._records[trial.id] = record
+        self.counts[trial.stage, TrialState.RUNNING] += 1
+        if trial.stage == RETRAIN:
+            self._done.add((record.function_key, trial.seed))
+
+    def _take(self, record: Record, result: TrialResult) -> None:
+        trial = record.trial
+        record = replace(record, result=result)
+        self._records[trial.id] = record
+        self.counts[trial.stage, TrialState.RUNNING] -= 1
+        self.counts[trial.stage, result.state] += 1
+        if trial.stage != SEARCH:
+            return
+        self.proposer.settle(record.function_key, result)
+        value = self.objective.value(result)
+        if result.state == TrialState.COMPLETE and value is not None and (self.best is None or value > self.best.value):
+            self.best = Best(value, record)
+
+    def _next_retraining(self) -> Trial | Signal | None:
+        if self._queue is None and not self.running(SEARCH):
+            self._queue = deque(self._retrainings(self._finalists()))
+        for queue in (self._baselines, self._queue or ()):
+            while queue:
+                expression, key, seed = queue.popleft()
+                if (key, seed) not in self._done:  # a finalist may be a baseline, or retrained before a resume
+                    return self._launch(RETRAIN, expression, key, seed)
+        return EXHAUSTED if self._queue is not None else None
+
+    def _retrainings(self, expressions: list[Expression]) -> list[tuple[Expression, str, int]]:
+        """Every expression with every fresh seed, seed by seed, so that an early end leaves matched seeds."""
+        seeds = range(self.config.seed + 1, self.config.seed + 1 + self.config.retrain.seeds)
+        return [(e, self.proposer.adopt(e), seed) for seed in seeds for e in expressions]
+
+    def _finalists(self) -> list[Expression]:
+        """The best complete candidates of the search stage; ties go to the smaller validation loss."""
+        complete = [
+            (self.objective.value(r.result), -r.result.metrics["val_loss"], r)
+            for r in self._records.values()
+            if r.trial.stage == SEARCH and r.result and r.result.state == TrialState.COMPLETE
+        ]
+        complete.sort(key=lambda entry: entry[:2], reverse=True)
+        return [parse(r.trial.expression) for _, _, r in complete[: self.config.retrain.top]]
+
+    def _replay(self) -> None:
+        """Bring strategy, pruning rule and counters to where the stored events left them."""
+        for event in self.store.events():
+            record = event.record
+            if event.kind == "launch":
+                self._replay_launch(record)
+            elif record.result is not None:
+                for metrics in record.result.history:
+                    if self.pruning and record.trial.stage == SEARCH:
+                        self.pruning.should_stop(metrics)
+                self._take(self._records[record.trial.id], record.result)
+        self._interrupted.extend(r for r in self._records.values() if r.result is None)
+
+    def _replay_launch(self, record: Record) -> None:
+        """Ask the strategy as it was asked then; if it answers otherwise (its code has changed), it is told a stranger."""
+        key = record.function_key
+        if record.trial.stage == SEARCH:
+            proposal = self.proposer.propose()
+            if not isinstance(proposal, Proposal) or proposal.key != key:
+                key = self.proposer.expect(parse(record.trial.expression))
+        else:
+            key = self.proposer.adopt(parse(record.trial.expression))
+        self._add(replace(record, function_key=key, result=None))

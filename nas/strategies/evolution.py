@@ -1,0 +1,70 @@
+"""Regularised evolution: Real, Aggarwal, Huang, Le 2019 (arXiv 1802.01548), algorithm 1.
+
+The population is a queue: every new member pushes out the oldest, however good it was. A parent is the best of a random
+tournament; its child is a mutation or, with some probability, a crossover of two such parents.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from pydantic import PositiveInt
+
+from nas.strategies import Candidate, Objective, Signal, Strategy, strategies
+from search_spaces.expression import Expression
+from search_spaces.space import SearchSpace
+from trainers.trial import TrialResult
+
+
+class RegularizedEvolution(Strategy):
+    """Tournament selection with removal by age."""
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        objective: Objective,
+        seed: int,
+        population_size: int,
+        tournament_size: int,
+        crossover_probability: float,
+    ) -> None:
+        if not 1 <= tournament_size <= population_size:
+            raise ValueError(f"tournament_size lies between 1 and population_size {population_size}, got {tournament_size}")
+        if not 0 <= crossover_probability <= 1:
+            raise ValueError(f"crossover_probability lies between 0 and 1, got {crossover_probability}")
+        super().__init__(space, objective, seed)
+        self.population: deque[tuple[float, Expression]] = deque(maxlen=population_size)
+        self.tournament_size = tournament_size
+        self.crossover_probability = crossover_probability
+
+    def ask(self) -> Candidate | Signal | None:
+        """Random members until the population is full (failures do not count), children of it from then on."""
+        if len(self.population) < (self.population.maxlen or 0):
+            return Candidate(self.space.sample(self.rng))
+        parent = self._tournament()
+        if self.rng.random() < self.crossover_probability:
+            return Candidate(self.space.crossover(parent, self._tournament(), self.rng))
+        return Candidate(self.space.mutate(parent, self.rng))
+
+    def tell(self, candidate: Candidate, result: TrialResult) -> None:
+        value = self.objective.value(result)
+        if value is not None and self.space.contains(candidate.expression):
+            self.population.append((value, candidate.expression))
+
+    def _tournament(self) -> Expression:
+        """The best of a few members drawn without replacement; among equals the first drawn."""
+        drawn = self.rng.choice(len(self.population), self.tournament_size, replace=False)
+        return max((self.population[int(i)] for i in drawn), key=lambda member: member[0])[1]
+
+
+@strategies.register("evolution")
+def evolution(
+    space: SearchSpace,
+    objective: Objective,
+    seed: int,
+    *,
+    population_size: PositiveInt = 32,
+    tournament_size: PositiveInt = 8,
+    crossover_probability: float = 0.2,
+) -> Strategy:
+    return RegularizedEvolution(space, objective, seed, population_size, tournament_size, crossover_probability)

@@ -1,0 +1,77 @@
+"""Leaderboards as text: a table for people, CSV and JSON for programs."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pandas as pd
+from rich.table import Table
+from rich.text import Text
+
+from analysis.leaderboard import to_records
+
+_STYLES = {"COMPLETE": "green", "RUNNING": "cyan", "PRUNED": "yellow", "FAIL": "red"}
+_WIDE = 124
+"""Columns of a terminal from which on a value and its spread stand side by side."""
+NOTE = (
+    "acc and loss: mean ± standard deviation over n seeds, on data held out from training. vs ReLU: points of accuracy "
+    "± 95 % interval over matched seeds, bold where it excludes 0 (not corrected for the number of candidates)."
+)
+
+
+def leaderboard_table(rows: pd.DataFrame, width: int) -> Table:
+    """A leaderboard for a terminal of that width."""
+    between = " " if width >= _WIDE else "\n"
+    table = Table(header_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("#", justify="right", no_wrap=True)
+    table.add_column("formula", overflow="fold", min_width=16)
+    for header in ("acc %", "loss", "n", "vs ReLU", "params", "s"):
+        table.add_column(header, justify="right", no_wrap=True)
+    table.add_column("state", no_wrap=True)
+    for row in to_records(rows):
+        table.add_row(
+            str(row["rank"]),
+            _formula(row),
+            _spread(row["val_accuracy"], row["val_accuracy_std"], 100, 2, between),
+            _spread(row["val_loss"], row["val_loss_std"], 1, 3, between),
+            str(row["n_seeds"]),
+            _difference(row["vs_relu"], row["vs_relu_ci95"], between),
+            "" if row["parameters"] is None else f"{int(row['parameters']):,}",
+            "" if row["seconds"] is None else f"{row['seconds']:.1f}",
+            Text(row["state"], style=_STYLES[row["state"]]),
+        )
+    return table
+
+
+def leaderboard_csv(rows: pd.DataFrame) -> str:
+    return rows.to_csv(index=False)
+
+
+def leaderboard_json(rows: pd.DataFrame) -> str:
+    return json.dumps(to_records(rows), indent=2)
+
+
+def _formula(row: dict[str, Any]) -> Text:
+    text = Text(row["formula"])
+    if row["name"]:
+        text.append(f"  = {row['name']}", style="cyan")
+    if not row["found"]:
+        text.append("  baseline", style="dim italic")
+    return text
+
+
+def _spread(mean: float | None, std: float | None, scale: float, digits: int, between: str) -> str:
+    if mean is None:
+        return ""
+    text = f"{mean * scale:.{digits}f}"
+    return text if std is None else f"{text}{between}± {std * scale:.{digits}f}"
+
+
+def _difference(mean: float | None, interval: float | None, between: str) -> Text:
+    if mean is None:
+        return Text("")
+    if interval is None:
+        return Text(f"{mean * 100:+.2f}")
+    style = "bold" if abs(mean) > interval else ""
+    return Text(f"{mean * 100:+.2f}{between}± {interval * 100:.2f}", style=style)

@@ -1,0 +1,77 @@
+"""Data sets, one decorated file each. A data set is held whole in memory as tensors; see :class:`Images`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from search_spaces.registry import Registry
+
+
+class DataError(ValueError):
+    """A data set that is not where it should be, or not what it should be. The message says how to mend it."""
+
+
+@dataclass(frozen=True)
+class Images:
+    """An image classification data set.
+
+    Attributes:
+        train_x, train_y: images uint8 (N, C, H, W) and labels int64 (N,).
+        val_x, val_y: held out from the *training* set; the test set is left for a confirmation.
+        num_classes: labels are 0 .. num_classes - 1.
+        mean, std: per channel, of pixel values scaled to [0, 1], on the training part.
+        crop_padding: random crops after padding by so many pixels (0: none).
+        flip: whether a random half of the training images is mirrored.
+    """
+
+    train_x: Tensor
+    train_y: Tensor
+    val_x: Tensor
+    val_y: Tensor
+    num_classes: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    crop_padding: int = 0
+    flip: bool = False
+
+    @property
+    def channels(self) -> int:
+        return int(self.train_x.shape[1])
+
+
+datasets: Registry[Callable[..., Images]] = Registry("data set", "trainers.data")
+
+
+def hold_out(x: Tensor, y: Tensor, val_fraction: float, *, crop_padding: int = 0, flip: bool = False) -> Images:
+    """Split a training set into a training and a validation part, the same at every call and for every seed.
+
+    The split is stratified: every class gives the same fraction of its images.
+
+    Args:
+        x, y: uint8 (N, C, H, W) and int64 (N,).
+        val_fraction: between 0 and 1.
+    """
+    if not 0 < val_fraction < 1:
+        raise DataError(f"val_fraction lies between 0 and 1, got {val_fraction}")
+    generator = torch.Generator().manual_seed(0)
+    order = torch.randperm(len(y), generator=generator)
+    val = torch.zeros(len(y), dtype=torch.bool)
+    for label in y.unique():
+        members = order[y[order] == label]
+        val[members[: round(len(members) * val_fraction)]] = True
+    channels = [x[~val, c].float() / 255 for c in range(x.shape[1])]  # one at a time: it is 4 times the images' size
+    return Images(
+        train_x=x[~val],
+        train_y=y[~val],
+        val_x=x[val],
+        val_y=y[val],
+        num_classes=int(y.max()) + 1,
+        mean=tuple(c.mean().item() for c in channels),
+        std=tuple(max(c.std().item(), 1e-3) for c in channels),
+        crop_padding=crop_padding,
+        flip=flip,
+    )

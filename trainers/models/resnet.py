@@ -1,0 +1,70 @@
+"""Residual networks for small images: He, Zhang, Ren, Sun 2015 (arXiv 1512.03385), section 4.2.
+
+A 3x3 convolution, three stages of n basic blocks with width, 2 width and 4 width channels (the second and third start
+with stride 2), global average pooling and a linear layer: 6n + 2 layers. Shortcuts have no parameters: where the shape
+changes they take every second pixel and pad the channels with zeros (option A).
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from trainers.models import ActFactory, models
+
+
+class BasicBlock(nn.Module):
+    """act(shortcut(x) + BN(conv(act(BN(conv(x)))))). Input (N, C, H, W), output (N, out_channels, H/stride, W/stride)."""
+
+    def __init__(self, act: ActFactory, in_channels: int, out_channels: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride, 1, bias=False)
+        self.norm1 = nn.BatchNorm2d(out_channels)
+        self.act1 = act()
+        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, 1, 1, bias=False)
+        self.norm2 = nn.BatchNorm2d(out_channels)
+        self.act2 = act()
+        self.stride = stride
+        self.new_channels = out_channels - in_channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.norm2(self.conv2(self.act1(self.norm1(self.conv1(x)))))
+        if self.stride != 1 or self.new_channels:
+            before = self.new_channels // 2
+            x = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, before, self.new_channels - before))
+        return self.act2(x + y)
+
+
+class ResNet(nn.Module):
+    """ResNet of 6n + 2 layers for small images. Input (N, in_channels, H, W), output logits (N, num_classes)."""
+
+    def __init__(self, act: ActFactory, in_channels: int, num_classes: int, n: int, width: int) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(in_channels, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width), act())
+        blocks = []
+        channels = width
+        for stage in range(3):
+            for block in range(n):
+                stride = 2 if stage > 0 and block == 0 else 1
+                blocks.append(BasicBlock(act, channels, width * 2**stage, stride))
+                channels = width * 2**stage
+        self.blocks = nn.Sequential(*blocks)
+        self.head = nn.Linear(channels, num_classes)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.blocks(self.stem(x)).mean((2, 3)))
+
+
+@models.register("resnet8")
+def resnet8(act: ActFactory, in_channels: int, num_classes: int, *, width: int = 16) -> nn.Module:
+    """8 layers, one block a stage: for quick searches."""
+    return ResNet(act, in_channels, num_classes, 1, width)
+
+
+@models.register("resnet20")
+def resnet20(act: ActFactory, in_channels: int, num_classes: int, *, width: int = 16) -> nn.Module:
+    """20 layers, 0.27 M parameters on CIFAR-10: the child network of the 2017 search."""
+    return ResNet(act, in_channels, num_classes, 3, width)

@@ -1,0 +1,139 @@
+"""What crosses a process boundary: a trial to run and the result of having run it. Plain JSON both ways."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any, Literal, Self
+
+
+class TrialState(StrEnum):
+    """What became of a trial."""
+
+    RUNNING = "RUNNING"
+    COMPLETE = "COMPLETE"
+    PRUNED = "PRUNED"  # stopped early because others were better at the same budget
+    FAIL = "FAIL"  # diverged, threw, ran out of time or lost its process; the reason is recorded
+
+
+METRICS: dict[str, Literal["max", "min"]] = {
+    "val_accuracy": "max",
+    "val_loss": "min",
+    "train_loss": "min",
+    "train_loss_sum": "min",
+}
+"""What a training reports after every epoch, and which way is better."""
+
+
+class _Json:
+    """Dataclasses that travel as JSON text."""
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))  # type: ignore[call-overload]
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        return cls(**json.loads(text))
+
+
+@dataclass(frozen=True)
+class Component(_Json):
+    """A registered model or data set: its name and the options that differ from their defaults."""
+
+    name: str
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Recipe(_Json):
+    """How a network is trained.
+
+    Attributes:
+        batch_size: images a step.
+        learning_rate: peak of the schedule: linear warm-up over ``warmup`` of all steps, then linear to zero.
+        momentum: of SGD with Nesterov's acceleration.
+        weight_decay: on all parameters with two or more dimensions; never on biases, norms and activation parameters.
+        warmup: fraction of all steps.
+        label_smoothing: of the cross-entropy.
+    """
+
+    batch_size: int = 128
+    learning_rate: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    warmup: float = 0.2
+    label_smoothing: float = 0.0
+
+
+@dataclass(frozen=True)
+class Trial(_Json):
+    """One training of one activation function.
+
+    Attributes:
+        id: unique in its study.
+        stage: ``search`` (one seed, may be pruned) or ``retrain`` (fresh seeds, full budget).
+        expression: the activation in the expression language.
+        seed: of initialisation, data order and augmentation.
+        model, data: registered components.
+        recipe: how to train.
+        budget_epochs: length of the training and of its learning-rate schedule, in epochs.
+        max_steps: end the training after so many steps, whatever the epochs; None for no limit.
+        max_seconds: a training that takes longer is a FAIL.
+        report_epochs: after which epochs the driver may want to stop the trial; only these are reported to it.
+        param_shape: ``scalar`` (a learnable parameter a site) or ``channel`` (a channel).
+        device: ``cpu``, ``cuda`` or ``auto``.
+    """
+
+    id: int
+    stage: str
+    expression: str
+    seed: int
+    model: Component
+    data: Component
+    recipe: Recipe
+    budget_epochs: int
+    max_steps: int | None = None
+    max_seconds: float | None = None
+    report_epochs: tuple[int, ...] = ()
+    param_shape: str = "channel"
+    device: str = "auto"
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        values = json.loads(text)
+        values["model"] = Component(**values["model"])
+        values["data"] = Component(**values["data"])
+        values["recipe"] = Recipe(**values["recipe"])
+        values["report_epochs"] = tuple(values["report_epochs"])
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class TrialResult(_Json):
+    """The outcome of a trial.
+
+    Attributes:
+        state: what became of it.
+        metrics: the last report: ``val_accuracy`` (0 to 1), ``val_loss`` and ``train_loss`` (nats), ``train_loss_sum``
+            (sum over epochs of the mean training loss), ``epoch``.
+        history: all reports in order.
+        reason: why, for a FAIL.
+        seconds: wall-clock time of the training.
+        parameters: number of trained values in the model, the activation's included.
+        environment: versions and device it ran with.
+    """
+
+    state: TrialState
+    metrics: dict[str, float] = field(default_factory=dict)
+    history: list[dict[str, float]] = field(default_factory=list)
+    reason: str | None = None
+    seconds: float = 0.0
+    parameters: int | None = None
+    environment: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        values = json.loads(text)
+        values["state"] = TrialState(values["state"])
+        return cls(**values)
