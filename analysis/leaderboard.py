@@ -51,7 +51,7 @@ def trials(store: Store) -> pd.DataFrame:
 def to_records(table: pd.DataFrame) -> list[dict[str, Any]]:
     """Rows as dictionaries, with None where pandas has NaN."""
     return [
-        {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in row.items()}
+        {str(key): None if isinstance(value, float) and math.isnan(value) else value for key, value in row.items()}
         for row in table.to_dict("records")
     ]
 
@@ -94,8 +94,10 @@ def _aggregate(group: pd.DataFrame, relu: dict[int, float]) -> dict[str, Any]:
     complete = used[used["state"] == "COMPLETE"]
     used = complete if len(complete) else used
     first = used.iloc[0]
-    matched = [a - relu[s] for a, s in zip(used["val_accuracy"], used["seed"], strict=True) if s in relu and len(retrained)]
-    difference, interval = paired_interval(matched)
+    seeds = [s for s in used["seed"] if s in relu] if len(retrained) else []  # the search stage has no ReLU to match
+    difference, interval = paired_interval(
+        [used.loc[used["seed"] == s, "val_accuracy"].iloc[0] - relu[s] for s in seeds]
+    )
     return {
         "formula": first["formula"],
         "name": first["known_name"],

@@ -84,7 +84,7 @@ class Store:
         """A new study in the existing directory ``run``."""
         path = run / FILE_NAME
         if path.exists():
-            raise StoreError(f"{run} already holds a study; continue it with 'nas resume {run}' or choose another --run")
+            raise StoreError(f"{run} already holds a study; continue it with: nas resume {run}")
         store = cls(path, sqlite3.connect(path, isolation_level=None))
         store._db.execute("PRAGMA journal_mode=WAL")
         store._db.execute("PRAGMA synchronous=NORMAL")
@@ -132,7 +132,8 @@ class Store:
         """Record that a trial starts; the same id again is another attempt at an interrupted one."""
         trial = record.trial
         self._db.execute(
-            "INSERT INTO trials (id, stage, expression, function_key, formula, known_name, seed, state, launched, trial)"
+            "INSERT INTO trials "
+            "(id, stage, expression, function_key, formula, known_name, seed, state, launched, trial)"
             f" VALUES (?, ?, ?, ?, ?, ?, ?, ?, {_NEXT_EVENT}, ?)"
             " ON CONFLICT(id) DO UPDATE SET attempts = attempts + 1 WHERE state = 'RUNNING'",
             (
@@ -184,13 +185,26 @@ class Store:
 
     def table(self) -> tuple[list[str], list[tuple[Any, ...]]]:
         """Column names and rows of the trials, without the JSON columns."""
-        names = (
-            "id stage expression formula function_key known_name seed state val_accuracy val_loss seconds parameters reason "
-            "attempts"
-        ).split()
-        return names, self._db.execute(f"SELECT {', '.join(names)} FROM trials ORDER BY launched").fetchall()
+        rows = self._db.execute(f"SELECT {', '.join(_COLUMNS)} FROM trials ORDER BY launched").fetchall()
+        return list(_COLUMNS), rows
 
 
+_COLUMNS = (
+    "id",
+    "stage",
+    "expression",
+    "formula",
+    "function_key",
+    "known_name",
+    "seed",
+    "state",
+    "val_accuracy",
+    "val_loss",
+    "seconds",
+    "parameters",
+    "reason",
+    "attempts",
+)
 _RECORD = "trial, function_key, formula, known_name, result"
 _NEXT_EVENT = "(SELECT 1 + MAX(IFNULL(MAX(launched), 0), IFNULL(MAX(finished), 0)) FROM trials)"
 

@@ -121,6 +121,15 @@ class ExperimentConfig(_Section):
     executor: Literal["ray", "inline"] = "ray"
     workers: PositiveInt | Literal["auto"] = "auto"
 
+    @model_validator(mode="after")
+    def _absolute_paths(self) -> Self:
+        """A data folder is relative to where the command is given; a study can then be resumed from anywhere."""
+        root = self.data.options.get("root")
+        if isinstance(root, str):
+            absolute = str(Path(root).expanduser().absolute())
+            object.__setattr__(self, "data", self.data.model_copy(update={"root": absolute}))
+        return self
+
     def make_space(self) -> SearchSpace:
         return spaces.get(self.space.name)(**self.space.options)
 
@@ -234,8 +243,8 @@ def _component_faults(values: Mapping[str, Any]) -> Iterator[str]:
 def _cross_faults(config: ExperimentConfig) -> Iterator[str]:
     """What no single key shows."""
     if config.pruning and config.pruning.rungs[-1] >= config.trial.epochs:
-        rungs = list(config.pruning.rungs)
-        yield f"pruning.rungs lie below trial.epochs = {config.trial.epochs}, got {rungs}; lower them or set pruning=null"
+        rungs, epochs = list(config.pruning.rungs), config.trial.epochs
+        yield f"pruning.rungs lie below trial.epochs = {epochs}, got {rungs}; lower them or set pruning=null"
     try:
         config.make_strategy()
     except ValueError as error:

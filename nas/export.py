@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -147,16 +148,19 @@ def _found_in(row: dict[str, Any], run: Path, facts: dict[str, Any]) -> str:
     spread = f" (standard deviation {100 * row['val_accuracy_std']:.2f})" if n > 1 else ""
     against = ""
     if row["vs_relu"] is not None:
-        against = f",\n{100 * row['vs_relu']:+.2f} points against ReLU on the same seeds"
+        against = f", {100 * row['vs_relu']:+.2f} points against ReLU on the same seeds"
         if row["vs_relu_ci95"] is not None:
-            against += f", 95 % interval +/- {100 * row['vs_relu_ci95']:.2f}"
-    return (
-        f"Found by {config['strategy']['name']} over the space {config['space']['name']}, training {config['model']['name']} "
-        f"on {config['data']['name']} for\n{config['trial']['epochs']} epochs a candidate. Validation accuracy "
-        f"{100 * row['val_accuracy']:.2f} % over {n} seed(s){spread}{against}.\n\n"
-        f"To cite it: nas {facts['nas_version']}, run {run.resolve().name} of {facts['created']}, function "
-        f"{row['function_key']}.\n"
+            against += f", 95 % interval ± {100 * row['vs_relu_ci95']:.2f}"
+    found = (
+        f"Found by {config['strategy']['name']} over the space {config['space']['name']}, training "
+        f"{config['model']['name']} on {config['data']['name']} for {config['trial']['epochs']} epochs a candidate. "
+        f"Validation accuracy {100 * row['val_accuracy']:.2f} % over {n} seed(s){spread}{against}."
     )
+    cite = (
+        f"To cite it: nas {facts['nas_version']}, run {run.resolve().name} of {facts['created']}, "
+        f"function {row['function_key']}."
+    )
+    return "\n\n".join(textwrap.fill(paragraph, 100) for paragraph in (found, cite)) + "\n"
 
 
 def self_check(path: Path, name: str, expression: Expression) -> None:

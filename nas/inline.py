@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 
@@ -20,7 +21,7 @@ def run_inline(search: Search, workers: int, on_change: Callable[[], None]) -> N
             if trial is None:
                 raise RuntimeError("the strategy waits for a result although none is outstanding")
             on_change()
-            search.finish(trial, run_trial(trial, lambda result, trial=trial: search.report(trial, result)))
+            search.finish(trial, run_trial(trial, partial(search.report, trial)))
             on_change()
     finally:
         torch.set_num_threads(threads)

@@ -109,8 +109,8 @@ class ProgressView:
     def _line(self) -> str:
         s = self.search
         return (
-            f"[{s.launched(SEARCH)}/{s.config.search.trials} searched, {s.launched(RETRAIN)} retrained] {self._states()}; "
-            f"best {self._best()}; {self._speed()}"
+            f"[{s.launched(SEARCH)}/{s.config.search.trials} searched, {s.launched(RETRAIN)} retrained] "
+            f"{self._states()}; best {self._best()}; {self._speed()}"
         )
 
     def _panel(self) -> Group:

@@ -62,6 +62,7 @@ def create_run(config: ExperimentConfig, path: Path) -> Iterator[Run]:
             _refuse_existing(config, path)
         if path.is_dir() and any(path.iterdir()):
             raise RunError(f"the run directory {path} exists and is not empty; choose another --run")
+        check_components(config)
         path.mkdir(parents=True, exist_ok=True)
         with _locked(path), Store.create(path, config.model_dump(mode="json")) as store:
             store.put("nas_version", __version__)
@@ -69,7 +70,8 @@ def create_run(config: ExperimentConfig, path: Path) -> Iterator[Run]:
             (path / "config.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
             yield Run(path, config, store)
     except OSError as error:
-        raise RunError(f"the run directory {path} cannot be written ({error.strerror or error}); choose another --run") from error
+        why = error.strerror or error
+        raise RunError(f"the run directory {path} cannot be written ({why}); choose another --run") from error
 
 
 @contextlib.contextmanager
@@ -80,7 +82,9 @@ def open_run(path: Path) -> Iterator[Run]:
     if not os.access(path, os.W_OK) or not os.access(path / FILE_NAME, os.W_OK):
         raise RunError(f"the run directory {path} is not writable; change its permissions or copy it")
     with _locked(path), Store.open(path, write=True) as store:
-        yield Run(path, restore_config(store.get("config")), store)
+        config = restore_config(store.get("config"))
+        check_components(config)
+        yield Run(path, config, store)
 
 
 def execute(run: Run, watch: Callable[[Search], contextlib.AbstractContextManager[Callable[[], None]]]) -> Search:
@@ -88,7 +92,6 @@ def execute(run: Run, watch: Callable[[Search], contextlib.AbstractContextManage
 
     Returns the search; after Ctrl-C its ``done`` is False.
     """
-    check_components(run.config)
     search = Search(run.config, run.store)
     if search.done:
         return search
@@ -122,7 +125,9 @@ def _refuse_existing(config: ExperimentConfig, path: Path) -> None:
         same = store.get("config") == config.model_dump(mode="json")
     if same:
         raise RunError(f"{path} already holds this study; continue it with: nas resume {path}")
-    raise RunError(f"{path} belongs to a study with another configuration (see {path / 'config.yaml'}); choose another --run")
+    raise RunError(
+        f"{path} belongs to a study with another configuration (see {path / 'config.yaml'}); choose another --run"
+    )
 
 
 @contextlib.contextmanager

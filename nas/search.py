@@ -211,7 +211,7 @@ class Search:
         self._interrupted.extend(r for r in self._records.values() if r.result is None)
 
     def _replay_launch(self, record: Record) -> None:
-        """Ask the strategy as it was asked then; if it answers otherwise (its code has changed), it is told a stranger."""
+        """Ask the strategy as it was asked then; if it answers otherwise (its code changed), it is told a stranger."""
         key = record.function_key
         if record.trial.stage == SEARCH:
             proposal = self.proposer.propose()

@@ -1,8 +1,8 @@
 """Runs a search on Ray Tune: the only file that imports Ray.
 
-Tune asks our searcher for trials and starts them in worker processes that are kept from trial to trial, so that a trial
-costs its training and not an import of torch. What Tune itself would store is disposable: it goes to a temporary folder,
-because the study's own store is what a run resumes from.
+Tune asks our searcher for trials and starts them in worker processes that are kept from trial to trial, so that a
+trial costs its training and not an import of torch. What Tune itself would store is disposable: it goes to a temporary
+folder, because the study's own store is what a run resumes from.
 
 A Ray that is started here listens on the loopback interface only, asks for a token made for this run, and ends with it.
 """
@@ -25,6 +25,7 @@ _ENVIRONMENT = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # despite its name: "no cluster", every socket on 127.0.0.1
     "RAY_AUTH_MODE": "token",
     "RAY_AUTH_TOKEN": secrets.token_hex(32),  # or Ray writes one into the home directory
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "PYTHONWARNINGS": "ignore",

@@ -125,8 +125,8 @@ class ExpressionActivation(LazyModuleMixin, nn.Module):
         self.param_names = params(expression)
         self.program = plan(expression)
         for name in self.param_names:
-            lazy = param_shape == "channel"
-            self.register_parameter(name, nn.UninitializedParameter() if lazy else nn.Parameter(torch.ones(1)))
+            scalar = param_shape == "scalar"
+            setattr(self, name, nn.Parameter(torch.ones(1)) if scalar else nn.UninitializedParameter())
 
     def initialize_parameters(self, x: Tensor) -> None:
         """Called once by the first forward pass: gives per-channel parameters their shape."""

@@ -1,8 +1,9 @@
 """Expressions: what a candidate activation function *is*.
 
-Four frozen node types form a tree: ``Var`` (the input), ``Const`` (a number), ``Param`` (a learnable number) and ``Call``
-(an operator of :mod:`search_spaces.operators` on expressions). ``str(expression)`` prints the expression language that
-:func:`search_spaces.parser.parse` reads; ``parse(str(e)) == e`` for every expression within the parser's limits.
+Four frozen node types form a tree: ``Var`` (the input), ``Const`` (a number), ``Param`` (a learnable number) and
+``Call`` (an operator of :mod:`search_spaces.operators` on expressions). ``str(expression)`` prints the expression
+language that :func:`search_spaces.parser.parse` reads; ``parse(str(e)) == e`` for every expression within the parser's
+limits.
 """
 
 from __future__ import annotations

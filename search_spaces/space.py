@@ -93,8 +93,9 @@ class CoreUnitSpace(SearchSpace):
         return (len(self.binary), len(self.unary), len(self.unary)) * self.units
 
     def decode(self, choices: Choices) -> Expression:
-        if len(choices) != 3 * self.units or not all(0 <= c < n for c, n in zip(choices, self.cardinalities, strict=True)):
-            raise ValueError(f"a choice vector has {3 * self.units} numbers below {self.cardinalities}, got {choices}")
+        limits = self.cardinalities
+        if len(choices) != len(limits) or not all(0 <= c < n for c, n in zip(choices, limits, strict=True)):
+            raise ValueError(f"a choice vector has {len(limits)} numbers below {limits}, got {choices}")
         fresh = _FreshParams()
         value: Expression = Var("x")
         for unit in range(self.units):
@@ -125,7 +126,7 @@ class CoreUnitSpace(SearchSpace):
             seconds = [i for i, inner in self._unary_matches(bound.get(Var("x2"))) if inner in (Var("x"), None)]
             for (first, inner), second in product(firsts, seconds):
                 befores = [(0,) * (3 * units - 3)] if inner is None else self._encodings(inner, units - 1)
-                yield from (before + (number, first, second) for before in befores)
+                yield from ((*before, number, first, second) for before in befores)
 
     def _unary_matches(self, expression: Expression | None) -> Iterator[tuple[int, Expression | None]]:
         """Number and inner expression of every unary template that the expression is an instance of."""

@@ -9,7 +9,7 @@ from functools import lru_cache
 
 import torch
 
-from search_spaces.compile import ExpressionActivation
+from search_spaces.compile import ExpressionActivation, ParamShape
 from search_spaces.parser import parse
 from trainers.data import Images, datasets
 from trainers.loop import Diverged, Metrics, OutOfTime, fit
@@ -62,7 +62,7 @@ def run_trial(trial: Trial, report: Report) -> TrialResult:
         data = _load(trial.data.to_json())
         start = time.monotonic()  # loading happens once a worker and is not part of a trial's cost
         torch.manual_seed(trial.seed)
-        model = build_model(trial, data).to(device, memory_format=torch.channels_last)
+        model = build_model(trial, data).to(device).to(memory_format=torch.channels_last)
         parameters = sum(p.numel() for p in model.parameters())
         fit(
             model,
@@ -89,7 +89,7 @@ def run_trial(trial: Trial, report: Report) -> TrialResult:
 def build_model(trial: Trial, data: Images) -> torch.nn.Module:
     """The trial's model with its activation, all parameters materialised."""
     expression = parse(trial.expression)
-    shape = "channel" if trial.param_shape == "channel" else "scalar"
+    shape: ParamShape = "channel" if trial.param_shape == "channel" else "scalar"
     model = models.get(trial.model.name)(
         lambda: ExpressionActivation(expression, shape), data.channels, data.num_classes, **trial.model.options
     )

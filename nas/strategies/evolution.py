@@ -29,7 +29,7 @@ class RegularizedEvolution(Strategy):
         crossover_probability: float,
     ) -> None:
         if not 1 <= tournament_size <= population_size:
-            raise ValueError(f"tournament_size lies between 1 and population_size {population_size}, got {tournament_size}")
+            raise ValueError(f"tournament_size is 1 to population_size = {population_size}, got {tournament_size}")
         if not 0 <= crossover_probability <= 1:
             raise ValueError(f"crossover_probability lies between 0 and 1, got {crossover_probability}")
         super().__init__(space, objective, seed)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from search_spaces.registry import Registry
@@ -42,6 +44,8 @@ class Images:
     def channels(self) -> int:
         return int(self.train_x.shape[1])
 
+
+Fraction = Annotated[float, Field(gt=0, lt=1)]
 
 datasets: Registry[Callable[..., Images]] = Registry("data set", "trainers.data")
 

@@ -11,17 +11,21 @@ import io
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
+from PIL import Image
+from pydantic import PositiveInt
 from torch import Tensor
 
-from trainers.data import DataError, Images, datasets, hold_out
+from trainers.data import DataError, Fraction, Images, datasets, hold_out
 
 _SIZE = 50_000
 
 
 @datasets.register("cifar10")
 def cifar10(
-    *, root: str = "data", download: bool = False, val_fraction: float = 0.1, train_size: int | None = None
+    *, root: str = "data", download: bool = False, val_fraction: Fraction = 0.1, train_size: PositiveInt | None = None
 ) -> Images:
     """CIFAR-10, 10 classes. Crops with 4 pixels of padding and mirroring, as in He et al. 2015.
 
@@ -33,7 +37,7 @@ def cifar10(
 
 @datasets.register("cifar100")
 def cifar100(
-    *, root: str = "data", download: bool = False, val_fraction: float = 0.1, train_size: int | None = None
+    *, root: str = "data", download: bool = False, val_fraction: Fraction = 0.1, train_size: PositiveInt | None = None
 ) -> Images:
     """CIFAR-100, 100 fine classes. Options and augmentation as for cifar10."""
     return _cifar("CIFAR100", ("fine_label", "label"), root, download, val_fraction, train_size)
@@ -42,55 +46,63 @@ def cifar100(
 def _cifar(
     name: str, label_columns: tuple[str, ...], root: str, download: bool, val_fraction: float, train_size: int | None
 ) -> Images:
+    if train_size is not None and train_size > _SIZE:
+        raise DataError(f"train_size is at most {_SIZE}, got {train_size}")
     folder = Path(root).expanduser()
     shards = sorted(folder.glob("train*.parquet")) or sorted(folder.glob("*/train*.parquet"))
-    x, y = _from_parquet(shards, label_columns) if shards else _from_torchvision(name, folder, download)
-    if len(x) != _SIZE:
-        raise DataError(
-            f"the {name} training set has {_SIZE} images, found {len(x)} in {folder}; complete the folder, or remove "
-            "it and fetch the data again"
-        )
-    if train_size is not None:
-        if not 0 < train_size <= _SIZE:
-            raise DataError(f"train_size lies between 1 and {_SIZE}, got {train_size}")
-        x, y = x[:train_size], y[:train_size]
+    if shards:
+        x, y = _from_parquet(name, shards, label_columns, train_size or _SIZE)
+    else:
+        x, y = _from_torchvision(name, folder, download, train_size or _SIZE)
     return hold_out(x, y, val_fraction, crop_padding=4, flip=True)
 
 
-def _from_parquet(shards: list[Path], label_columns: tuple[str, ...]) -> tuple[Tensor, Tensor]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-    from PIL import Image
-
-    images: list[np.ndarray] = []
+def _from_parquet(name: str, shards: list[Path], label_columns: tuple[str, ...], first: int) -> tuple[Tensor, Tensor]:
+    """The first so many images, uint8 (N, 3, 32, 32), and their labels."""
+    cells: list[dict[str, bytes]] = []
     labels: list[int] = []
     for shard in shards:
-        try:
-            table = pq.read_table(shard)
-        except (pa.ArrowException, OSError) as error:
-            raise DataError(f"{shard} cannot be read as parquet ({error}); fetch the file again") from error
-        image_column = next((c for c in ("img", "image") if c in table.column_names), None)
-        label_column = next((c for c in label_columns if c in table.column_names), None)
-        if image_column is None or label_column is None:
-            raise DataError(
-                f"{shard} must have an image column (img or image) and a label column ({' or '.join(label_columns)}), "
-                f"it has: {', '.join(table.column_names)}"
-            )
-        for cell in table[image_column].to_pylist():
-            images.append(np.asarray(Image.open(io.BytesIO(cell["bytes"])).convert("RGB")))
-        labels.extend(table[label_column].to_pylist())
-    pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()
-    return pixels, torch.tensor(labels)
+        images, targets = _read_shard(shard, label_columns)
+        cells += images
+        labels += targets
+    if len(cells) != _SIZE:
+        raise DataError(
+            f"the {name} training set has {_SIZE} images, {shards[0].parent} has {len(cells)}; complete the folder, "
+            "or remove it and fetch the data again"
+        )
+    try:
+        pixels = np.stack([np.asarray(Image.open(io.BytesIO(c["bytes"])).convert("RGB")) for c in cells[:first]])
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{shards[0].parent} holds an image that cannot be read ({error}); fetch it again") from error
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous(), torch.tensor(labels[:first])
 
 
-def _from_torchvision(name: str, folder: Path, download: bool) -> tuple[Tensor, Tensor]:
-    from torchvision import datasets as vision
+def _read_shard(shard: Path, label_columns: tuple[str, ...]) -> tuple[list[dict[str, bytes]], list[int]]:
+    """Encoded images and labels of one file."""
+    try:
+        table = pq.read_table(shard)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{shard} cannot be read as parquet ({error}); fetch the file again") from error
+    image_column = next((c for c in ("img", "image") if c in table.column_names), None)
+    label_column = next((c for c in label_columns if c in table.column_names), None)
+    if image_column is None or label_column is None:
+        raise DataError(
+            f"{shard} must have an image column (img or image) and a label column ({' or '.join(label_columns)}), "
+            f"it has: {', '.join(table.column_names)}"
+        )
+    return table[image_column].to_pylist(), table[label_column].to_pylist()
+
+
+def _from_torchvision(name: str, folder: Path, download: bool, first: int) -> tuple[Tensor, Tensor]:
+    from torchvision import datasets as vision  # takes a second to import, and only this branch needs it
 
     try:
         data = getattr(vision, name)(folder, train=True, download=download)
     except (RuntimeError, OSError) as error:
+        if download:
+            raise DataError(f"{name} could not be fetched to {folder.resolve()}: {error}") from error
         raise DataError(
-            f"no complete {name} in {folder.resolve()} ({error}); set data.root to a folder with train*.parquet files or "
-            "with torchvision's download, or set data.download=true to fetch it there"
+            f"{folder.resolve()} has neither train*.parquet files nor a complete torchvision download of {name}; set "
+            "data.root to a folder that has, or data.download=true to fetch it there"
         ) from error
-    return torch.from_numpy(data.data).permute(0, 3, 1, 2).contiguous(), torch.tensor(data.targets)
+    return torch.from_numpy(data.data[:first]).permute(0, 3, 1, 2).contiguous(), torch.tensor(data.targets[:first])

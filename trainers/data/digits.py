@@ -9,11 +9,11 @@ import torch
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
-from trainers.data import Images, datasets, hold_out
+from trainers.data import Fraction, Images, datasets, hold_out
 
 
 @datasets.register("digits")
-def digits(*, val_fraction: float = 0.3) -> Images:
+def digits(*, val_fraction: Fraction = 0.3) -> Images:
     """8x8 grey digits, 10 classes, no augmentation."""
     images, labels = load_digits(return_X_y=True)
     train, _, train_labels, _ = train_test_split(images, labels, test_size=0.2, random_state=0, stratify=labels)

@@ -8,13 +8,17 @@ changes they take every second pixel and pad the channels with zeros (option A).
 from __future__ import annotations
 
 import torch.nn.functional as F
+from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from trainers.models import ActFactory, models
 
 
 class BasicBlock(nn.Module):
-    """act(shortcut(x) + BN(conv(act(BN(conv(x)))))). Input (N, C, H, W), output (N, out_channels, H/stride, W/stride)."""
+    """act(shortcut(x) + BN(conv(act(BN(conv(x))))))
+
+    Input (N, in_channels, H, W), output (N, out_channels, H / stride, W / stride).
+    """
 
     def __init__(self, act: ActFactory, in_channels: int, out_channels: int, stride: int) -> None:
         super().__init__()
@@ -59,12 +63,12 @@ class ResNet(nn.Module):
 
 
 @models.register("resnet8")
-def resnet8(act: ActFactory, in_channels: int, num_classes: int, *, width: int = 16) -> nn.Module:
+def resnet8(act: ActFactory, in_channels: int, num_classes: int, *, width: PositiveInt = 16) -> nn.Module:
     """8 layers, one block a stage: for quick searches."""
     return ResNet(act, in_channels, num_classes, 1, width)
 
 
 @models.register("resnet20")
-def resnet20(act: ActFactory, in_channels: int, num_classes: int, *, width: int = 16) -> nn.Module:
+def resnet20(act: ActFactory, in_channels: int, num_classes: int, *, width: PositiveInt = 16) -> nn.Module:
     """20 layers, 0.27 M parameters on CIFAR-10: the child network of the 2017 search."""
     return ResNet(act, in_channels, num_classes, 3, width)
