@@ -126,7 +126,7 @@ class ExpressionActivation(LazyModuleMixin, nn.Module):
         self.program = plan(expression)
         for name in self.param_names:
             scalar = param_shape == "scalar"
-            setattr(self, name, nn.Parameter(torch.ones(1)) if scalar else nn.UninitializedParameter())
+            setattr(self, name, nn.Parameter(torch.ones(())) if scalar else nn.UninitializedParameter())
 
     def initialize_parameters(self, x: Tensor) -> None:
         """Called once by the first forward pass: gives per-channel parameters their shape."""
@@ -141,7 +141,7 @@ class ExpressionActivation(LazyModuleMixin, nn.Module):
         inputs = {"x": x}
         for name in self.param_names:
             parameter = getattr(self, name).to(x.dtype)
-            inputs[name] = parameter.view(-1, *[1] * (x.dim() - 2)) if x.dim() > 1 else parameter
+            inputs[name] = parameter.view(-1, *[1] * (x.dim() - 2)) if parameter.dim() else parameter
         result = evaluate(self.program, inputs)
         return result.expand_as(x) if result.shape != x.shape else result
 

@@ -20,9 +20,9 @@ T = TypeVar("T", bound=Callable[..., Any])
 
 def nearest(name: str, names: Iterable[str]) -> str:
     """A hint for an unknown name: the near miss if there is one, else the list of what exists."""
-    known = sorted(names)
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
+    known = {n.lower(): n for n in sorted(names)}
+    close = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.6)
+    return f"did you mean {known[close[0]]!r}?" if close else f"known: {', '.join(known.values())}"
 
 
 def describe_error(error: Mapping[str, Any]) -> str:

@@ -40,7 +40,7 @@ def run_trial(trial: Trial, report: Report) -> TrialResult:
     start = time.monotonic()
     history: list[Metrics] = []
     parameters: int | None = None
-    device = _device(trial.device)
+    device = torch.device("cpu")
 
     def result(state: TrialState, reason: str | None = None) -> TrialResult:
         return TrialResult(
@@ -59,6 +59,7 @@ def run_trial(trial: Trial, report: Report) -> TrialResult:
             raise _Stopped
 
     try:
+        device = _device(trial.device)
         data = _load(trial.data.to_json())
         start = time.monotonic()  # loading happens once a worker and is not part of a trial's cost
         torch.manual_seed(trial.seed)

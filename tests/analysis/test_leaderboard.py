@@ -1,0 +1,104 @@
+"""The leaderboard: aggregation, ranking and intervals against numbers worked out independently."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from analysis.leaderboard import COLUMNS, SORT_KEYS, leaderboard, paired_interval, to_records
+from analysis.store import Record, Store
+from tests.records import make_result, make_trial
+from trainers.trial import TrialState
+
+ROWS = [  # key, known name, stage, seed, accuracy, state
+    ("relu", "ReLU", "retrain", 1, 0.90, "COMPLETE"),
+    ("a", None, "search", 0, 0.99, "COMPLETE"),
+    ("b", None, "search", 0, 0.97, "COMPLETE"),
+    ("c", None, "search", 0, 0.98, "COMPLETE"),
+    ("d", None, "search", 0, 0.50, "PRUNED"),
+    ("e", None, "search", 0, None, "FAIL"),
+    ("relu", "ReLU", "retrain", 2, 0.92, "COMPLETE"),
+    ("a", None, "retrain", 1, 0.91, "COMPLETE"),
+    ("a", None, "retrain", 2, 0.93, "COMPLETE"),
+    ("b", None, "retrain", 1, 0.95, "COMPLETE"),
+    ("b", None, "retrain", 2, 0.94, "COMPLETE"),
+    ("b", None, "retrain", 3, None, "FAIL"),
+]
+
+
+@pytest.fixture
+def store(tmp_path):
+    with Store.create(tmp_path, {"search": {"objective": "val_accuracy"}}) as store:
+        for number, (key, name, stage, seed, accuracy, state) in enumerate(ROWS, 1):
+            trial = make_trial(number, f"{number} * tanh(x)", stage, seed)
+            store.launch(Record(trial, key, f"f_{key}(x)", name, None))
+            store.finish(number, make_result(accuracy, TrialState(state)))
+        yield store
+
+
+def by_key(store, **kwargs):
+    return {row["function_key"]: row for row in to_records(leaderboard(store, **kwargs))}
+
+
+def test_retrained_functions_are_judged_by_their_fresh_seeds_and_come_first(store):
+    rows = by_key(store)
+    assert [key for key, _ in sorted(rows.items(), key=lambda item: item[1]["rank"])] == [
+        "b",
+        "a",
+        "relu",
+        "c",
+        "d",
+        "e",
+    ]
+    assert rows["a"]["val_accuracy"] == pytest.approx(0.92)  # not the 0.99 it was picked for
+    assert rows["a"]["seeds"] == [1, 2]
+    assert rows["c"]["n_seeds"] == 1
+    assert rows["c"]["val_accuracy"] == 0.98
+
+
+def test_spread_and_difference_to_relu_agree_with_numpy_and_scipy(store):
+    row = by_key(store)["b"]
+    assert row["val_accuracy_std"] == pytest.approx(np.std([0.95, 0.94], ddof=1))
+    differences = np.array([0.95 - 0.90, 0.94 - 0.92])
+    interval = stats.ttest_1samp(differences, 0).confidence_interval(0.95)
+    assert row["vs_relu"] == pytest.approx(differences.mean())
+    assert row["vs_relu_ci95"] == pytest.approx((interval.high - interval.low) / 2)
+
+
+def test_a_failed_retraining_is_not_averaged_in(store):
+    row = by_key(store)["b"]
+    assert (row["n_seeds"], row["state"], row["seeds"]) == (2, "COMPLETE", [1, 2])
+
+
+def test_states_reasons_and_baselines(store):
+    rows = by_key(store)
+    assert {key: row["state"] for key, row in rows.items()}["d"] == "PRUNED"
+    assert rows["e"]["reason"] == "diverged"
+    assert rows["e"]["val_accuracy"] is None
+    assert [key for key, row in rows.items() if not row["found"]] == ["relu"]
+    assert rows["relu"]["name"] == "ReLU"
+    assert rows["a"]["name"] is None
+    assert rows["c"]["vs_relu"] is None  # no ReLU with the seed of the search stage
+
+
+def test_orders(store):
+    for sort in SORT_KEYS:
+        assert set(by_key(store, sort=sort)) == {"a", "b", "c", "d", "e", "relu"}
+    assert leaderboard(store, "val_accuracy")["val_accuracy"].dropna().is_monotonic_decreasing
+    assert leaderboard(store, "val_loss")["val_loss"].dropna().is_monotonic_increasing
+    assert list(leaderboard(store).columns) == list(COLUMNS)
+
+
+def test_an_empty_study_has_an_empty_leaderboard(tmp_path):
+    with Store.create(tmp_path, {}) as store:
+        assert leaderboard(store).empty
+
+
+def test_interval_of_few_differences():
+    assert all(math.isnan(v) for v in paired_interval([]))
+    mean, half = paired_interval([0.5])
+    assert mean == 0.5
+    assert math.isnan(half)

@@ -1,0 +1,92 @@
+"""The study store: rows are neither lost nor doubled, and what is no study is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import sqlite3
+
+import pytest
+
+from analysis.store import Record, Store, StoreError
+from tests.records import make_result, make_trial
+from trainers.trial import TrialState
+
+
+def record(trial_id: int, expression: str = "tanh(x)", **changes) -> Record:
+    return Record(make_trial(trial_id, expression, **changes), f"key{trial_id}", expression, None, None)
+
+
+def test_events_come_back_in_order(tmp_path):
+    with Store.create(tmp_path, {"name": "t"}) as store:
+        store.launch(record(1))
+        store.launch(record(2))
+        store.finish(2, make_result(0.5))
+        store.launch(record(3))
+        store.finish(1, make_result(0.7))
+    with Store.open(tmp_path) as store:
+        assert [(e.kind, e.record.trial.id) for e in store.events()] == [
+            ("launch", 1),
+            ("launch", 2),
+            ("finish", 2),
+            ("launch", 3),
+            ("finish", 1),
+        ]
+        assert store.get("config") == {"name": "t"}
+        finished = {r.trial.id: r.result for r in store.records()}
+        assert finished == {1: make_result(0.7), 2: make_result(0.5), 3: None}
+
+
+def test_a_result_is_stored_once(tmp_path):
+    with Store.create(tmp_path, {}) as store:
+        store.launch(record(1))
+        store.finish(1, make_result(0.5))
+        with pytest.raises(StoreError, match="stored once"):
+            store.finish(1, make_result(0.9))
+        with pytest.raises(StoreError, match="trial 7 is not running"):
+            store.finish(7, make_result(0.9))
+        assert store.records()[0].result == make_result(0.5)
+
+
+def test_another_attempt_keeps_the_row(tmp_path):
+    with Store.create(tmp_path, {}) as store:
+        store.launch(record(1))
+        store.launch(record(1))
+        names, rows = store.table()
+        assert len(rows) == 1
+        assert dict(zip(names, rows[0], strict=True))["attempts"] == 2
+
+
+def test_failures_keep_their_reason(tmp_path):
+    failed = dataclasses.replace(make_result(None, TrialState.FAIL), reason="diverged: loss nan in epoch 1")
+    with Store.create(tmp_path, {}) as store:
+        store.launch(record(1))
+        store.finish(1, failed)
+        names, rows = store.table()
+        row = dict(zip(names, rows[0], strict=True))
+    assert (row["state"], row["val_accuracy"], row["reason"]) == ("FAIL", None, "diverged: loss nan in epoch 1")
+
+
+def test_a_reader_sees_a_study_while_it_is_written_and_cannot_write_it(tmp_path):
+    with Store.create(tmp_path, {}) as writer:
+        writer.launch(record(1))
+        with Store.open(tmp_path) as reader:
+            assert len(reader.records()) == 1
+            writer.launch(record(2))
+            assert len(reader.records()) == 2
+            with pytest.raises(sqlite3.OperationalError, match="readonly"):
+                reader.put("config", {})
+
+
+def test_what_is_no_study_is_refused(tmp_path):
+    with pytest.raises(StoreError, match="not a study's directory"):
+        Store.open(tmp_path)
+    (tmp_path / "study.db").write_bytes(b"not a database, but long enough to be looked at" * 100)
+    with pytest.raises(StoreError, match="cannot be read as a study"):
+        Store.open(tmp_path)
+    (tmp_path / "study.db").unlink()
+    with Store.create(tmp_path, {}) as store:
+        store.put("version", 99)
+    with pytest.raises(StoreError, match="version 99"):
+        Store.open(tmp_path)
+    with pytest.raises(StoreError, match="nas resume"):
+        Store.create(tmp_path, {})

@@ -1,0 +1,25 @@
+"""Fixtures shared by all tests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import settings
+
+settings.register_profile("default", deadline=None, max_examples=100)
+settings.load_profile("default")
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def clean_environment() -> dict[str, str]:
+    """This process's environment without what would let a child find the project by accident."""
+    return {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "COLUMNS") and not k.startswith("RAY_")}
+
+
+@pytest.fixture
+def project_root() -> Path:
+    return Path(__file__).parent.parent

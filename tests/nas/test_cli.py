@@ -1,0 +1,169 @@
+"""The command line as a user meets it: real processes, what they print and how they exit."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+QUICK = ["search.trials=6", "trial.epochs=3", "pruning.rungs=[1]", "retrain.top=2", "retrain.seeds=2", "model.width=4"]
+
+
+def nas(*arguments: str, cwd: Path | None = None, **extra: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "nas", *arguments],
+        cwd=cwd,
+        env={**os.environ, "NO_COLOR": "1", **extra},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Path:
+    """A small finished study."""
+    path = tmp_path_factory.mktemp("cli") / "study"
+    result = nas("search", "digits", *QUICK, "executor=inline", "--run", str(path))
+    assert result.returncode == 0, result.stderr
+    assert "Exported winner" in result.stdout
+    assert "max(x, 0)  = ReLU  baseline" in result.stdout
+    assert "\x1b" not in result.stdout  # plain lines when the output is no terminal
+    assert result.stderr == ""
+    return path
+
+
+def test_a_search_leaves_an_export(run):
+    exported = list((run / "export").glob("*.py"))
+    assert len(exported) == 1
+    assert exported[0].with_suffix(".json").is_file()
+    assert (run / "config.yaml").is_file()
+
+
+def test_leaderboard_formats_agree(run):
+    rows = json.loads(nas("leaderboard", str(run), "--format", "json", "--top", "50").stdout)
+    assert [row["rank"] for row in rows] == list(range(1, len(rows) + 1))
+    assert {row["name"] for row in rows} >= {"ReLU", "SiLU", "GELU", "ELU", "tanh"}
+    assert all(row["n_seeds"] == 2 for row in rows[:5])
+    table = list(csv.DictReader(io.StringIO(nas("leaderboard", str(run), "-f", "csv", "-n", "50").stdout)))
+    assert [row["formula"] for row in table] == [row["formula"] for row in rows]
+    assert float(table[0]["val_accuracy"]) == rows[0]["val_accuracy"]
+    text = nas("leaderboard", str(run), "-n", "50").stdout
+    assert all(row["formula"] in text for row in rows)
+    assert len(json.loads(nas("leaderboard", str(run), "-f", "json", "-n", "3").stdout)) == 3
+
+
+def test_leaderboard_orders(run):
+    losses = [r["val_loss"] for r in json.loads(nas("leaderboard", str(run), "-s", "val_loss", "-f", "json").stdout)]
+    known = [loss for loss in losses if loss is not None]
+    assert known == sorted(known)
+
+
+def test_export(run, tmp_path):
+    result = nas("export", str(run), "--top", "2", "--out", str(tmp_path / "out"))
+    paths = [Path(line) for line in result.stdout.split()]
+    assert all(path.is_file() and path.with_suffix(".json").is_file() for path in paths)
+    assert 1 <= len(paths) <= 2
+
+
+def test_resume_of_a_finished_study_trains_nothing(run):
+    before = (run / "study.db").read_bytes()
+    result = nas("resume", str(run))
+    assert result.returncode == 0, result.stderr
+    assert "Exported winner" in result.stdout
+    assert (run / "study.db").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "messages"),
+    [
+        (["search", "digit"], ["did you mean 'digits'"]),
+        (
+            ["search", "digits", "serch.trials=1", "model.name=resnet9"],
+            ["did you mean 'search'", "did you mean 'resnet8'"],
+        ),
+        (["search", "digits", "strategy.name=annealing"], ["unknown strategy 'annealing'; known: evolution, random"]),
+        (["search", "cifar10_resnet20", "data.root=nowhere"], ["neither train*.parquet files nor a complete"]),
+        (["search", "digits", "trial.device=cuda"], ["cuda"]),
+        (["search", "digits", "--run", "{run}"], ["belongs to a study with another configuration"]),
+        (["search", "digits", "--run", "{full}"], ["exists and is not empty"]),
+        (["search", "digits", "--run", "{file}"], ["cannot be written"]),
+        (["leaderboard", "{full}"], ["is not a study's directory"]),
+        (["leaderboard", "nowhere"], ["is not a study's directory"]),
+        (["resume", "nowhere"], ["is not a study's directory"]),
+        (["export", "nowhere"], ["is not a study's directory"]),
+        (["export", "{run}", "--out", "{file}"], ["cannot be written"]),
+        (["leaderboard", "{run}", "--sort", "luck"], ["'luck' is not one of"]),
+        (["leaderboard", "{run}", "--top", "0"], ["0 is not in the range"]),
+        (["serach"], ["No such command"]),
+    ],
+)
+def test_bad_input_is_a_sentence_and_exit_code_2(run, tmp_path, arguments, messages):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.tex").write_text("precious")
+    (tmp_path / "file").write_text("")
+    places = {"run": str(run), "full": str(tmp_path / "full"), "file": str(tmp_path / "file")}
+    if arguments[1:] == ["digits", "trial.device=cuda"]:
+        import torch
+
+        if torch.cuda.is_available():
+            pytest.skip("there is a GPU")
+    before = sorted(tmp_path.rglob("*"))
+    result = nas(*(a.format(**places) for a in arguments), cwd=tmp_path)
+    assert result.returncode == 2
+    assert "Traceback" not in result.stderr
+    said = " ".join(result.stderr.replace("│", " ").split())  # typer draws a box and wraps
+    for message in messages:
+        assert message in said
+    assert sorted(tmp_path.rglob("*")) == before  # no half-made run directory
+
+
+def test_the_same_study_again_says_resume(run):
+    config = str(run / "config.yaml")
+    result = nas("search", config, "--run", str(run))
+    assert result.returncode == 2
+    assert f"nas resume {run}" in result.stderr
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_read_only_run_directory(run, tmp_path):
+    import shutil
+
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    copy.chmod(0o500)
+    assert "not writable" in nas("resume", str(copy)).stderr
+
+
+def test_a_study_that_is_in_use_is_refused(run):
+    import fcntl
+
+    with open(run / ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        result = nas("resume", str(run))
+    assert result.returncode == 2
+    assert "in use by another process" in result.stderr
+
+
+def test_a_search_in_which_nothing_works_says_why(tmp_path):
+    quick = ["search.trials=3", "retrain.top=1", "retrain.seeds=1", "baselines=[]", "trial.max_seconds=0.000001"]
+    result = nas("search", "digits", *quick, "executor=inline", "--run", str(tmp_path / "r"))
+    assert result.returncode == 1
+    assert "out of time in epoch 1" in result.stdout
+    assert "Traceback" not in result.stderr
+
+
+def test_help_and_version_are_light():
+    """No torch, ray or pandas for --help; importing nas brings none of them either."""
+    heavy = "('torch', 'ray', 'pandas', 'sympy', 'optuna')"
+    probe = f"import sys, nas, nas.cli; print([m for m in {heavy} if m in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True)
+    assert result.stdout.strip() == "[]", result.stderr
+    assert "leaderboard" in nas("--help").stdout
+    assert nas("--version").stdout.startswith("nas ")

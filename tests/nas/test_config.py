@@ -1,0 +1,102 @@
+"""Configurations: what is loaded, and that every fault is reported with a hint, all in one go."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from nas.config import ConfigError, ExperimentConfig, load_config, restore_config, shipped_configs
+
+
+def faults(*overrides: str, config: str = "digits") -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        load_config(config, list(overrides))
+    return caught.value.faults
+
+
+@pytest.mark.parametrize("name", shipped_configs())
+def test_shipped_configurations_are_valid_and_named_like_their_file(name):
+    assert load_config(name).name == name
+
+
+def test_overrides_are_yaml_values():
+    config = load_config("digits", ["search.trials=7", "pruning=null", "baselines=[ReLU]", "data.val_fraction=0.5"])
+    assert config.search.trials == 7
+    assert config.pruning is None
+    assert config.baselines == ("ReLU",)
+    assert config.data.options == {"val_fraction": 0.5}
+
+
+def test_a_stored_configuration_is_restored():
+    config = load_config("digits", ["seed=3"])
+    assert restore_config(config.model_dump(mode="json")) == config
+
+
+def test_a_data_folder_becomes_absolute(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert load_config("cifar10_resnet20", ["data.root=here"]).data.options["root"] == str(tmp_path / "here")
+
+
+def test_all_faults_in_one_go():
+    found = faults(
+        "serch.trials=3", "model.name=resnet9", "recipe.learning_rate=fast", "strategy.popsize=3", "workers=0"
+    )
+    text = "\n".join(found)
+    assert len(found) >= 5
+    assert "unknown key 'serch'; did you mean 'search'?" in text
+    assert "unknown model 'resnet9'; did you mean 'resnet8'?" in text
+    assert "recipe.learning_rate" in text
+    assert "(got 'fast')" in text
+    assert "has no option 'popsize'" in text
+    assert "workers" in text
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("search.trails=3", "did you mean 'trials'"),
+        ("space.name=swish2018", "unknown search space 'swish2018'; did you mean 'swish2017'?"),
+        ("space.units=0", "units: Input should be greater than 0 (got 0)"),
+        ("strategy.name=evolutoin", "did you mean 'evolution'"),
+        ("strategy.tournament_size=99", "tournament_size is 1 to population_size = 32, got 99"),
+        ("strategy.crossover_probability=2", "crossover_probability"),
+        ("data.name=digit", "unknown data set 'digit'; did you mean 'digits'?"),
+        ("model.width=wide", "width: Input should be a valid integer"),
+        ("baselines=[sillu]", "unknown activation 'sillu'; did you mean 'SiLU'"),
+        ("pruning.rungs=[5, 2]", "rungs are epochs in rising order, got [5, 2]"),
+        ("trial.epochs=5", "pruning.rungs lie below trial.epochs = 5, got [2, 5]"),
+        ("name=a/b", "name"),
+        ("seed=-1", "seed"),
+        ("name.x=1", "'name' is a value, not a section"),
+        ("search.trials={1", "is not YAML"),
+        ("nonsense", "has the form key=value, got 'nonsense'"),
+        ("space=null", "space"),
+    ],
+)
+def test_single_faults(override, message):
+    assert any(message in fault for fault in faults(override)), faults(override)
+
+
+def test_files_that_are_no_configuration(tmp_path):
+    path = tmp_path / "bad.yaml"
+    path.write_text("a: [1,")
+    assert "cannot be read as YAML" in faults(config=str(path))[0]
+    path.write_text("- 1\n- 2\n")
+    assert "a mapping of keys to values, got list" in faults(config=str(path))[0]
+    path.write_bytes(b"\xff\xfe\x00")
+    assert "cannot be read as YAML" in faults(config=str(path))[0]
+    path.write_text("name: t\n")
+    assert {f.split(":")[0] for f in faults(config=str(path))} == {"space", "strategy", "model", "data"}
+    assert "did you mean 'digits'" in faults(config="digit")[0]
+
+
+def test_yaml_cannot_run_code(tmp_path):
+    path = tmp_path / "evil.yaml"
+    path.write_text(f"name: !!python/object/apply:os.system ['touch {tmp_path}/hacked']\n")
+    assert "cannot be read as YAML" in faults(config=str(path))[0]
+    assert not (tmp_path / "hacked").exists()
+
+
+def test_dumped_configuration_is_plain_yaml():
+    dumped = yaml.safe_dump(load_config("digits").model_dump(mode="json"))
+    assert ExperimentConfig.model_validate(yaml.safe_load(dumped)) == load_config("digits")

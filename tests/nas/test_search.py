@@ -1,0 +1,211 @@
+"""The search: deduplication, stages, and a resume that ends where an undisturbed run ends.
+
+Trials are not trained here: their outcome is computed from the function and the seed.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections import Counter
+
+import pytest
+
+from analysis.leaderboard import leaderboard
+from analysis.store import Store
+from nas.config import load_config
+from nas.proposer import Proposal, Proposer
+from nas.search import RETRAIN, SEARCH, Search
+from nas.strategies import EXHAUSTED, Candidate, Objective, Strategy
+from search_spaces.canonical import fingerprint
+from search_spaces.parser import parse
+from search_spaces.presets import spaces
+from tests.records import make_result
+from trainers.trial import Trial, TrialResult, TrialState
+
+
+def config(*overrides: str):
+    return load_config(
+        "digits", ["search.trials=40", "strategy.population_size=10", "strategy.tournament_size=4", *overrides]
+    )
+
+
+def fake(trial: Trial) -> TrialResult:
+    """An outcome that depends on the function and the seed alone."""
+    number = zlib.crc32(fingerprint(parse(trial.expression)).round(6).tobytes() + bytes([trial.seed]))
+    if number % 9 == 0:
+        return make_result(None, TrialState.FAIL)
+    return make_result(0.5 + number % 1000 / 2000)
+
+
+def drive(search: Search, steps: int | None = None, workers: int = 2) -> list[Trial]:
+    """Run trials as an executor does, ``workers`` at a time, oldest first; returns those still running at the end."""
+    running: list[Trial] = []
+    done = 0
+    while steps is None or done < steps:
+        trial = search.next() if len(running) < workers else None
+        if isinstance(trial, Trial):
+            running.append(trial)
+            continue
+        if not running:
+            assert trial is EXHAUSTED
+            break
+        first = running.pop(0)
+        result = fake(first)
+        if result.metrics and search.report(first, result):
+            result = make_result(result.metrics["val_accuracy"], TrialState.PRUNED)
+        search.finish(first, result)
+        done += 1
+    return running
+
+
+def rows(store: Store):
+    return [(r.trial.id, r.trial.stage, r.trial.expression, r.trial.seed, r.result) for r in store.records()]
+
+
+def test_a_whole_search(tmp_path):
+    with Store.create(tmp_path, config().model_dump(mode="json")) as store:
+        search = Search(config(), store)
+        assert drive(search) == []
+        assert search.done
+        counts = Counter(r.trial.stage for r in store.records())
+        assert counts[SEARCH] == 40
+        best = [r for r in leaderboard(store).to_dict("records") if r["n_seeds"] == 3]
+        assert len(best) + sum(r.result.state == "FAIL" for r in store.records() if r.trial.stage == RETRAIN) >= 10
+        seeds = {r.trial.seed for r in store.records() if r.trial.stage == RETRAIN}
+        assert seeds == {1, 2, 3}
+        assert {r.trial.seed for r in store.records() if r.trial.stage == SEARCH} == {0}
+
+
+def test_no_function_is_searched_twice_and_none_that_cannot_work(tmp_path):
+    with Store.create(tmp_path, {}) as store:
+        search = Search(config("search.trials=150"), store)
+        drive(search)
+        searched = [r for r in store.records() if r.trial.stage == SEARCH]
+        assert len({r.function_key for r in searched}) == len(searched) == 150
+        assert search.proposals["duplicates"] > 0
+        assert search.proposals["filtered"] > 0
+        assert search.proposals["asked"] == 150 + search.proposals["duplicates"] + search.proposals["filtered"]
+
+
+def test_retraining_takes_the_best_complete_ones_and_every_baseline_once(tmp_path):
+    with Store.create(tmp_path, {}) as store:
+        search = Search(config("retrain.top=4", "retrain.seeds=2", "baselines=[ReLU, SiLU]"), store)
+        drive(search)
+        records = store.records()
+        complete = [r for r in records if r.trial.stage == SEARCH and r.result.state == "COMPLETE"]
+        complete.sort(key=lambda r: (-r.result.metrics["val_accuracy"], r.result.metrics["val_loss"]))
+        expected = {r.function_key for r in complete[:4]} | {
+            search.proposer.adopt(parse(e)) for e in ("max(x, 0)", "x*sigmoid(x)")
+        }
+        pairs = Counter((r.function_key, r.trial.seed) for r in records if r.trial.stage == RETRAIN)
+        assert set(pairs) == {(key, seed) for key in expected for seed in (1, 2)}
+        assert set(pairs.values()) == {1}
+
+
+@pytest.mark.parametrize("stop_after", [1, 7, 23, 40, 44, 60])
+@pytest.mark.parametrize("strategy", ["evolution", "random"])
+def test_resume_ends_where_an_undisturbed_run_ends(tmp_path, stop_after, strategy):
+    """Same trials, same order, same outcomes, same counters, although two trials were running when it was killed."""
+    overrides = [f"strategy={{name: {strategy}}}", "search.trials=40"]
+    settings = load_config("digits", overrides)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    with Store.create(tmp_path / "a", {}) as store:
+        undisturbed = Search(settings, store)
+        drive(undisturbed)
+        expected = rows(store)
+    with Store.create(tmp_path / "b", {}) as store:
+        interrupted = drive(Search(settings, store), stop_after)
+        before = [row for row in rows(store) if row[-1] is not None]
+        resumed = Search(settings, store)
+        drive(resumed)
+        after = rows(store)
+        names, table = store.table()
+    assert after == expected
+    assert [row for row in after if row in before] == before  # nothing finished was trained again
+    attempts = [dict(zip(names, row, strict=True))["attempts"] for row in table]
+    assert attempts.count(2) == len(interrupted)
+    assert (resumed.counts, resumed.proposals, resumed.best) == (
+        undisturbed.counts,
+        undisturbed.proposals,
+        undisturbed.best,
+    )
+
+
+def test_a_finished_search_has_nothing_left_to_do_when_it_is_opened_again(tmp_path):
+    with Store.create(tmp_path, {}) as store:
+        drive(Search(config(), store))
+        assert Search(config(), store).next() is EXHAUSTED
+
+
+def test_resume_with_a_strategy_that_answers_otherwise_keeps_the_results(tmp_path):
+    """A changed program: the stored trials are told as a stranger's, and the search goes on to its number."""
+    with Store.create(tmp_path, {}) as store:
+        drive(Search(config("seed=1"), store), 20)
+        before = [row for row in rows(store) if row[-1] is not None]
+        search = Search(config("seed=1", "strategy.population_size=5"), store)
+        drive(search)
+        after = rows(store)
+        assert [row for row in after if row in before] == before
+        assert sum(row[1] == SEARCH for row in after) == 40
+        keys = [r.function_key for r in store.records() if r.trial.stage == SEARCH]
+        assert len(set(keys)) == len(keys)
+
+
+class Scripted(Strategy):
+    """Asks what it is given, remembers what it is told."""
+
+    def __init__(self, *texts: str) -> None:
+        super().__init__(spaces.get("swish2017")(), Objective(), 0)
+        self.script = [Candidate(parse(text)) for text in texts]
+        self.told: list[tuple[str, TrialResult]] = []
+
+    def ask(self):
+        return self.script.pop(0) if self.script else EXHAUSTED
+
+    def tell(self, candidate, result):
+        self.told.append((str(candidate.expression), result))
+
+
+def test_an_equivalent_candidate_is_told_the_result_of_the_first():
+    strategy = Scripted("x * sigmoid(x)", "sigmoid(x) * x", "tanh(x)", "x / (1 + exp(-x))", "sqrt(x)", "x + 1")
+    proposer = Proposer(strategy)
+    first, second = proposer.propose(), proposer.propose()
+    assert isinstance(first, Proposal)
+    assert isinstance(second, Proposal)
+    assert str(second.candidate.expression) == "tanh(x)"  # the other spelling waits for the first
+    assert strategy.told == []
+    proposer.settle(first.key, make_result(0.9))
+    assert [text for text, _ in strategy.told] == ["x * sigmoid(x)", "sigmoid(x) * x"]
+    assert proposer.propose() is EXHAUSTED
+    assert strategy.told[2] == ("x / (1 + exp(-x))", make_result(0.9))
+    assert [(text, r.state, r.reason) for text, r in strategy.told[3:]] == [
+        ("sqrt(x)", "FAIL", "not finite on [-5, 5]"),
+        ("x + 1", "FAIL", "affine or constant"),
+    ]
+    assert (proposer.asked, proposer.duplicates, proposer.filtered) == (6, 2, 2)
+
+
+def test_a_search_ends_when_its_space_is_used_up(tmp_path):
+    with Store.create(tmp_path, {}) as store:
+        search = Search(config("search.trials=100"), store)
+        search.proposer.strategy = Scripted("tanh(x)", "sin(x)", "tanh(x)")
+        drive(search)
+        assert search.done
+        assert search.launched(SEARCH) == 2
+
+
+def test_minutes_end_the_search_stage(tmp_path, monkeypatch):
+    import nas.search
+
+    clock = [0.0]
+    monkeypatch.setattr(nas.search.time, "monotonic", lambda: clock[0])
+    with Store.create(tmp_path, {}) as store:
+        search = Search(config("search.trials=1000", "search.minutes=1"), store)
+        for _ in range(10):
+            drive(search, 1, workers=1)
+            clock[0] += 10
+        drive(search)
+        assert search.done
+        assert 5 <= search.launched(SEARCH) <= 8
+        assert search.launched(RETRAIN) > 0

@@ -1,0 +1,81 @@
+"""The contract for every registered strategy, and what evolution does in particular."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from nas.strategies import Candidate, Objective, Strategy, strategies
+from search_spaces.presets import spaces
+from tests.contracts.strategy import CONTRACT
+from tests.records import make_result
+from trainers.trial import TrialState
+
+SPACE = spaces.get("swish2017")()
+
+
+def make(name: str, seed: int = 0, **options) -> Strategy:
+    return strategies.get(name)(SPACE, Objective("val_accuracy"), seed, **options)
+
+
+@pytest.mark.parametrize("name", strategies.names())
+@pytest.mark.parametrize("clause", CONTRACT, ids=lambda clause: clause.__name__)
+def test_contract(name, clause):
+    clause(lambda seed: make(name, seed))
+
+
+def test_evolution_drops_the_oldest_however_good():
+    evolution = make("evolution", population_size=4, tournament_size=2)
+    told = [SPACE.sample(np.random.default_rng(i)) for i in range(6)]
+    for age, expression in enumerate(told):
+        evolution.tell(Candidate(expression), make_result(0.9 - age / 10))
+    assert [expression for _, expression in evolution.population] == told[2:]
+
+
+def test_a_full_tournament_always_takes_the_best_parent():
+    """Every child is then a mutation of the best member: at most one choice away from it."""
+    evolution = make("evolution", population_size=8, tournament_size=8, crossover_probability=0.0)
+    parents = [SPACE.decode((0, i, 14)) for i in range(8)]
+    for i, parent in enumerate(parents):
+        evolution.tell(Candidate(parent), make_result(0.9 if i == 5 else 0.1 * i / 8))
+    best = SPACE.encode(parents[5])
+    neighbours = {
+        SPACE.decode((*best[:i], choice, *best[i + 1 :]))
+        for i, n in enumerate(SPACE.cardinalities)
+        for choice in range(n)
+    }
+    children = {evolution.ask().expression for _ in range(50)}
+    assert len(children) > 20
+    assert children <= neighbours
+
+
+def test_evolution_ignores_failures_and_keeps_pruned_ones():
+    evolution = make("evolution", population_size=4, tournament_size=2)
+    evolution.tell(Candidate(SPACE.decode((0, 0, 14))), make_result(None, TrialState.FAIL))
+    evolution.tell(Candidate(SPACE.decode((1, 0, 14))), make_result(0.4, TrialState.PRUNED))
+    assert [value for value, _ in evolution.population] == [0.4]
+
+
+def test_evolution_finds_a_planted_optimum_faster_than_random():
+    """Value = number of choices shared with x * sigmoid(x); evolution reaches 3 of 3 in far fewer asks."""
+    target = (1, 0, 20)
+
+    def asks_needed(strategy: Strategy) -> int:
+        for number in range(1, 4001):
+            candidate = strategy.ask()
+            value = sum(a == b for a, b in zip(SPACE.encode(candidate.expression), target, strict=True))
+            if value == 3:
+                return number
+            strategy.tell(candidate, make_result(value / 3))
+        return 4001
+
+    seeds = range(10)
+    evolution = np.mean([asks_needed(make("evolution", s)) for s in seeds])
+    random = np.mean([asks_needed(make("random", s)) for s in seeds])
+    assert evolution < random / 3
+
+
+def test_objective_of_a_loss_is_negated():
+    assert Objective("val_loss").value(make_result(0.9, loss=0.3)) == -0.3
+    assert Objective("val_accuracy").value(make_result(0.9)) == 0.9
+    assert Objective("val_accuracy").value(make_result(0.9, TrialState.FAIL)) is None

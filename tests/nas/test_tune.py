@@ -1,0 +1,194 @@
+"""The search on real Ray: real processes, real kills."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+import psutil
+import pytest
+
+from analysis.store import Store
+from trainers.trial import TrialState
+
+SMALL = [
+    "search.trials=8",
+    "trial.epochs=3",
+    "pruning={rungs: [1], reduction_factor: 2}",
+    "retrain={top: 1, seeds: 2}",
+    "baselines=[ReLU]",
+    "model.width=4",
+    "workers=2",
+]
+
+
+def start(*arguments: str) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-m", "nas", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def finish(process: subprocess.Popen) -> str:
+    out, err = process.communicate(timeout=240)
+    assert process.returncode == 0, out + err
+    assert err == "", err  # nothing of Ray's chatter
+    return out
+
+
+def family(pid: int) -> list[psutil.Process]:
+    try:
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def wait_for(condition, what: str, seconds: float = 90):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if value := condition():
+            return value
+        time.sleep(0.05)
+    raise AssertionError(f"{what} did not happen within {seconds} s")
+
+
+def records(path: Path):
+    if not (path / "study.db").exists():
+        return []
+    try:
+        with Store.open(path) as store:
+            return store.records()
+    except ValueError:  # being created
+        return []
+
+
+def finished(path: Path, at_least: int):
+    done = [r for r in records(path) if r.result is not None]
+    return done if len(done) >= at_least else None
+
+
+def is_running(pid: int) -> bool:
+    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+
+
+def test_a_search_through_ray(tmp_path):
+    """It finishes, listens on loopback only, re-uses its workers and leaves neither processes nor files behind."""
+    run = tmp_path / "study"
+    home_files = set(Path.home().glob(".ray/*"))
+    process = start("search", "digits", *SMALL, "--run", str(run))
+    wait_for(lambda: finished(run, 3), "three finished trials")
+    members = family(process.pid)
+    listening = [
+        connection.laddr.ip
+        for member in [psutil.Process(process.pid), *members]
+        for connection in member.net_connections(kind="inet")
+        if connection.status == psutil.CONN_LISTEN
+    ]
+    workers = [m for m in members if "train" in " ".join(m.cmdline()) or "ImplicitFunc" in " ".join(m.cmdline())]
+    output = finish(process)
+
+    assert len(listening) >= 4
+    assert {ip.removeprefix("::ffff:") for ip in listening} == {"127.0.0.1"}
+    assert len(workers) <= 2
+    wait_for(lambda: not any(is_running(m.pid) for m in members), "the end of all processes", 20)
+    assert not list(Path(tempfile.gettempdir()).glob(f"nas-ray-{process.pid}-*"))
+    assert set(Path.home().glob(".ray/*")) == home_files
+    assert "Exported winner" in output
+
+    rows = records(run)
+    assert Counter(r.trial.stage for r in rows)["search"] == 8
+    assert all(r.result is not None for r in rows)
+    assert len({r.function_key for r in rows if r.trial.stage == "search"}) == 8
+    states = Counter(r.result.state for r in rows)
+    assert states[TrialState.COMPLETE] >= 4
+    pruned = [r for r in rows if r.result.state == TrialState.PRUNED]
+    assert all(len(r.result.history) == 1 and r.result.parameters for r in pruned)  # stopped at the rung, nothing lost
+    assert {r.result.environment["device"] for r in rows if r.result.environment} <= {"cpu", "cuda"}
+
+
+def test_ray_and_inline_agree(tmp_path):
+    """One worker: the same trials with the same figures, whichever executor runs them."""
+    results = []
+    for executor in ("ray", "inline"):
+        run = tmp_path / executor
+        finish(start("search", "digits", *SMALL, "workers=1", f"executor={executor}", "--run", str(run)))
+        results.append([(r.trial.stage, r.trial.expression, r.result.state, r.result.metrics) for r in records(run)])
+    assert results[0] == results[1]
+
+
+def test_resume_after_the_driver_was_killed(tmp_path):
+    """kill -9 in mid-search: what was finished is kept as it was, the rest is trained, nothing twice."""
+    run = tmp_path / "study"
+    process = start("search", "digits", *SMALL, "search.trials=12", "--run", str(run))
+    wait_for(lambda: finished(run, 4), "four finished trials")
+    members = family(process.pid)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    before = {r.trial.id: r for r in records(run) if r.result is not None}
+    assert len(before) >= 4
+
+    output = finish(start("resume", str(run)))
+    assert "Exported winner" in output
+    after = {r.trial.id: r for r in records(run)}
+    assert {number: after[number] for number in before} == before
+    searched = [r for r in after.values() if r.trial.stage == "search"]
+    assert len(searched) == len({r.function_key for r in searched}) == 12
+    assert all(r.result is not None for r in after.values())
+    for member in members:  # Ray's agents outlive a killed driver for a while: they are ours, so they go with the test
+        if is_running(member.pid):
+            member.kill()
+
+
+def test_a_lost_worker_is_a_failed_trial_and_the_search_goes_on(tmp_path):
+    run = tmp_path / "study"
+    process = start("search", "digits", *SMALL, "trial.epochs=12", "pruning=null", "--run", str(run))
+
+    def training_worker():
+        if not finished(run, 1):
+            return None
+        found = [m for m in family(process.pid) if "ImplicitFunc.train" in " ".join(m.cmdline())]
+        return found[0] if found else None
+
+    wait_for(training_worker, "a worker in training").kill()
+    finish(process)
+    rows = records(run)
+    lost = [r for r in rows if r.result.state == TrialState.FAIL and "worker" in (r.result.reason or "")]
+    assert len(lost) == 1, [r.result.reason for r in rows]
+    assert Counter(r.trial.stage for r in rows)["search"] == 8
+
+
+def test_ctrl_c_says_how_to_go_on(tmp_path):
+    run = tmp_path / "study"
+    process = start("search", "digits", *SMALL, "search.trials=60", "--run", str(run))
+    wait_for(lambda: finished(run, 3), "three finished trials")
+    members = family(process.pid)
+    os.kill(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, out + err
+    assert f"nas resume {run}" in out
+    assert "Traceback" not in out + err
+    wait_for(lambda: not any(is_running(m.pid) for m in members), "the end of all processes", 20)
+    assert len(records(run)) < 60
+
+
+@pytest.mark.slow
+def test_the_shipped_digits_search(tmp_path):
+    """The whole of 'make search': over 100 functions trained, ten retrained with three seeds, within three minutes."""
+    run = tmp_path / "study"
+    begin = time.monotonic()
+    process = start("search", "digits", "--run", str(run))
+    finish(process)
+    print(f"\nnas search digits: {time.monotonic() - begin:.0f} s")
+    rows = records(run)
+    assert len({r.function_key for r in rows if r.trial.stage == "search"}) >= 100
+    seeds = Counter(r.function_key for r in rows if r.trial.stage == "retrain")
+    assert sum(n == 3 for n in seeds.values()) >= 10

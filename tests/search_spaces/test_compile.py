@@ -1,0 +1,69 @@
+"""Expressions as modules: shapes, parameters, gradients."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from search_spaces.compile import ExpressionActivation, plan, to_function
+from search_spaces.parser import parse
+
+
+def test_equal_subexpressions_are_computed_once():
+    assert len(plan(parse("tanh(x) * tanh(x) + tanh(x)")).steps) == 3
+
+
+def test_constant_parts_are_numbers():
+    steps = plan(parse("x * (2 + sin(1))")).steps
+    assert len(steps) == 1
+
+
+@pytest.mark.parametrize("shape", [(4, 3), (4, 3, 5), (4, 3, 5, 6)])
+def test_per_channel_parameters_act_on_dimension_1(shape):
+    act = ExpressionActivation(parse("x * sigmoid(beta * x)"), "channel")
+    x = torch.randn(shape, dtype=torch.float64)
+    act(x)
+    assert act.beta.shape == (3,)
+    assert act.beta.tolist() == [1, 1, 1]
+    act.beta.data = torch.tensor([0.5, 1.0, 2.0], dtype=torch.float64)
+    expected = torch.stack([x[:, c] * torch.sigmoid(b * x[:, c]) for c, b in enumerate([0.5, 1.0, 2.0])], dim=1)
+    torch.testing.assert_close(act(x), expected)
+
+
+def test_scalar_parameters_exist_before_the_first_input():
+    act = ExpressionActivation(parse("beta * x + alpha"), "scalar")
+    assert {name: p.shape for name, p in act.named_parameters()} == {"beta": (), "alpha": ()}
+    assert act(torch.tensor(2.0)).shape == ()
+
+
+def test_gradients_pass_gradcheck():
+    act = ExpressionActivation(parse("x * sigmoid(beta * x) + 0.1 * tanh(alpha * x)"), "channel").double()
+    x = torch.randn(2, 3, dtype=torch.float64, requires_grad=True)
+    act(x)
+    act.double()
+    assert torch.autograd.gradcheck(act, (x,))
+
+
+def test_every_site_learns_its_own():
+    net = nn.Sequential(*(ExpressionActivation(parse("beta * tanh(x)"), "scalar") for _ in range(3)))
+    assert len({id(p) for p in net.parameters()}) == 3
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
+def test_output_has_the_inputs_dtype_and_shape(dtype):
+    for text in ("x * sigmoid(beta * x)", "beta", "3", "max(x, 0)"):
+        act = ExpressionActivation(parse(text), "channel")
+        out = act(torch.randn(2, 3, 4, 4).to(dtype))
+        assert (out.dtype, out.shape) == (dtype, (2, 3, 4, 4))
+
+
+def test_max_with_a_constant_on_either_side():
+    x = torch.linspace(-2, 2, 9)
+    torch.testing.assert_close(to_function(parse("max(0, x)"))(x), torch.relu(x))
+    torch.testing.assert_close(to_function(parse("min(0, x)"))(x), -torch.relu(-x))
+
+
+def test_functions_of_two_inputs_are_not_activations():
+    with pytest.raises(ValueError, match="only input is x"):
+        ExpressionActivation(parse("x1 * x2"))

@@ -1,0 +1,162 @@
+"""Data sets: splits, and clear refusals of what is missing or half there."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+
+import trainers.data.cifar as cifar
+from trainers.data import DataError, datasets, hold_out
+
+
+def write_parquet(folder: Path, n: int, columns: tuple[str, str] = ("img", "label"), name: str = "train.parquet"):
+    """A small data set in the Hugging Face layout; returns its images and labels."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (n, 32, 32, 3), dtype=np.uint8)
+    labels = (np.arange(n) % 10).tolist()
+    cells = []
+    for image in images:
+        buffer = io.BytesIO()
+        Image.fromarray(image).save(buffer, "PNG")
+        cells.append({"bytes": buffer.getvalue(), "path": None})
+    folder.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table({columns[0]: cells, columns[1]: labels}), folder / name)
+    return images, labels
+
+
+@pytest.fixture
+def small_cifar(monkeypatch):
+    """CIFAR with 100 images."""
+    monkeypatch.setattr(cifar, "_SIZE", 100)
+
+
+def test_digits_are_split_without_overlap_and_the_test_part_is_left_out():
+    from sklearn.datasets import load_digits
+
+    data = datasets.get("digits")()
+    parts = [{tuple(image.flatten().tolist()) for image in x} for x in (data.train_x, data.val_x)]
+    assert not parts[0] & parts[1]
+    total = len(load_digits().target)
+    assert len(data.train_y) + len(data.val_y) == total - round(0.2 * total + 0.5)
+    assert abs(len(data.val_y) / (len(data.train_y) + len(data.val_y)) - 0.3) < 0.01
+    assert data.train_x.shape[1:] == (1, 8, 8)
+    assert data.train_x.max() == 255
+
+
+def test_hold_out_is_stratified_and_always_the_same():
+    y = torch.arange(1000) % 10
+    x = torch.arange(1000).view(-1, 1, 1, 1).to(torch.uint8).expand(-1, 3, 2, 2)
+    torch.manual_seed(1)
+    first = hold_out(x, y, 0.2)
+    torch.manual_seed(2)
+    second = hold_out(x, y, 0.2)
+    assert first.val_y.bincount().tolist() == [20] * 10
+    assert torch.equal(first.val_x, second.val_x)
+    assert torch.equal(first.train_y, second.train_y)
+    flat = first.train_x.double().numpy() / 255
+    np.testing.assert_allclose(first.mean, flat.mean((0, 2, 3)), rtol=1e-5)
+    np.testing.assert_allclose(first.std, flat.std((0, 2, 3), ddof=1), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("columns", "name"), [(("img", "label"), "train.parquet"), (("image", "label"), "train-0.parquet")]
+)
+def test_cifar10_from_parquet(tmp_path, small_cifar, columns, name):
+    images, labels = write_parquet(tmp_path, 100, columns, name)
+    data = datasets.get("cifar10")(root=str(tmp_path), val_fraction=0.2)
+    assert (len(data.train_y), len(data.val_y), data.num_classes) == (80, 20, 10)
+    read = {tuple(i.permute(1, 2, 0).flatten().tolist()): int(y) for i, y in zip(data.val_x, data.val_y, strict=True)}
+    expected = {tuple(i.flatten().tolist()): y for i, y in zip(images, labels, strict=True)}
+    assert read.items() <= expected.items()
+    assert (data.crop_padding, data.flip) == (4, True)
+
+
+def test_cifar100_reads_the_fine_labels(tmp_path, small_cifar):
+    write_parquet(tmp_path, 100, ("img", "fine_label"))
+    assert datasets.get("cifar100")(root=str(tmp_path)).num_classes == 10
+
+
+def test_train_size_takes_the_first_images(tmp_path, small_cifar):
+    write_parquet(tmp_path, 100)
+    data = datasets.get("cifar10")(root=str(tmp_path), val_fraction=0.2, train_size=50)
+    assert len(data.train_y) + len(data.val_y) == 50
+    with pytest.raises(DataError, match="at most 100, got 200"):
+        datasets.get("cifar10")(root=str(tmp_path), train_size=200)
+
+
+def test_cifar10_from_torchvisions_download(tmp_path, monkeypatch):
+    """The pickled batches that torchvision reads, with their checksums switched off."""
+    import pickle
+
+    from torchvision import datasets as vision
+
+    folder = tmp_path / "cifar-10-batches-py"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    rows = rng.integers(0, 256, (100, 3072), dtype=np.uint8)
+    for i in range(5):
+        part = {"data": rows[20 * i : 20 * i + 20], "labels": list(range(10)) * 2}
+        (folder / f"data_batch_{i + 1}").write_bytes(pickle.dumps(part))
+    (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": list("abcdefghij")}))
+    monkeypatch.setattr(vision.CIFAR10, "_check_integrity", lambda self: True)
+    monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda *_: True)
+    data = datasets.get("cifar10")(root=str(tmp_path), val_fraction=0.2)
+    everything = torch.cat([data.train_x, data.val_x]).flatten(1)
+    assert {tuple(r) for r in everything.tolist()} == {tuple(r) for r in rows.tolist()}
+
+
+def test_missing_folder(tmp_path):
+    with pytest.raises(DataError, match=r"neither train\*.parquet files nor a complete torchvision download"):
+        datasets.get("cifar10")(root=str(tmp_path / "nowhere"))
+
+
+def test_only_the_test_half(tmp_path):
+    write_parquet(tmp_path, 100, name="test.parquet")
+    with pytest.raises(DataError, match=r"set data\.root"):
+        datasets.get("cifar10")(root=str(tmp_path))
+
+
+def test_too_few_images(tmp_path):
+    write_parquet(tmp_path, 100)
+    with pytest.raises(DataError, match=r"has 50000 images, .* has 100"):
+        datasets.get("cifar10")(root=str(tmp_path))
+
+
+def test_truncated_parquet(tmp_path):
+    write_parquet(tmp_path, 100)
+    path = tmp_path / "train.parquet"
+    path.write_bytes(path.read_bytes()[:5000])
+    with pytest.raises(DataError, match="cannot be read as parquet"):
+        datasets.get("cifar10")(root=str(tmp_path))
+
+
+def test_wrong_columns(tmp_path):
+    write_parquet(tmp_path, 10, ("picture", "label"))
+    with pytest.raises(DataError, match=r"image column .* it has: picture, label"):
+        datasets.get("cifar10")(root=str(tmp_path))
+
+
+def test_broken_image(tmp_path, small_cifar):
+    write_parquet(tmp_path, 99)
+    pq.write_table(
+        pa.table({"img": [{"bytes": b"no image", "path": None}], "label": [0]}), tmp_path / "train-2.parquet"
+    )
+    with pytest.raises(DataError, match="cannot be read"):
+        datasets.get("cifar10")(root=str(tmp_path))
+
+
+@pytest.mark.parametrize("root", ["../shared/data/cifar10"])
+def test_the_real_cifar10_if_it_is_at_hand(root, project_root):
+    folder = project_root / root
+    if not folder.is_dir():
+        pytest.skip(f"no CIFAR-10 in {root}")
+    data = datasets.get("cifar10")(root=str(folder), train_size=5_000)
+    assert len(data.train_y) == pytest.approx(4_500, abs=5)  # ten classes, each rounded
+    np.testing.assert_allclose(data.mean, [0.4914, 0.4822, 0.4465], atol=0.01)  # the figures everybody uses
