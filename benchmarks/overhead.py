@@ -59,7 +59,7 @@ def main() -> None:
     arguments = parser.parse_args()
     trials = OneStepTrials(arguments.trials + _WARM_UP)
     start = time.perf_counter()
-    run_tune(trials, 1, lambda: None)  # type: ignore[arg-type]
+    run_tune(trials, 1, 0, lambda: None)  # type: ignore[arg-type]
     first = trials.ended[0] - start
     gaps = [b - a for a, b in zip(trials.ended, trials.ended[1:], strict=False)][_WARM_UP - 1 :]
     overhead = [gap - own for gap, own in zip(gaps, trials.seconds[_WARM_UP:], strict=True)]

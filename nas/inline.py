@@ -12,8 +12,8 @@ from nas.strategies import Signal
 from trainers.run import run_trial
 
 
-def run_inline(search: Search, workers: int, on_change: Callable[[], None]) -> None:
-    """Run all trials of a search on one thread; ``workers`` is ignored."""
+def run_inline(search: Search, workers: int, gpus: int, on_change: Callable[[], None]) -> None:
+    """Run all trials of a search on one thread; ``workers`` and ``gpus`` are for executors that have a choice."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as in a worker, so that results agree
     try:

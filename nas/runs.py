@@ -35,8 +35,14 @@ class Run:
     store: Store
 
     @property
+    def gpus(self) -> int:
+        """GPUs that trials may use."""
+        return 0 if self.config.trial.device == "cpu" else torch.cuda.device_count()
+
+    @property
     def workers(self) -> int:
-        return available_cores() if self.config.workers == "auto" else int(self.config.workers)
+        """Trials at a time: as configured, else one a GPU, else one a core."""
+        return (self.gpus or available_cores()) if self.config.workers == "auto" else int(self.config.workers)
 
 
 def available_cores() -> int:
@@ -100,7 +106,7 @@ def execute(run: Run, watch: Callable[[Search], contextlib.AbstractContextManage
     else:
         from nas.tune import run_tune as executor
     with watch(search) as view, contextlib.suppress(KeyboardInterrupt):
-        executor(search, run.workers, view)
+        executor(search, run.workers, run.gpus, view)
     return search
 
 

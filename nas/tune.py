@@ -58,15 +58,15 @@ def train(config: dict[str, str]) -> None:
     tune.report({"result": result.to_json(), "done": True})
 
 
-def run_tune(search: Search, workers: int, on_change: Callable[[], None]) -> None:
-    """Run all trials of a search, ``workers`` at a time, one core each.
+def run_tune(search: Search, workers: int, gpus: int, on_change: Callable[[], None]) -> None:
+    """Run all trials of a search, ``workers`` at a time, one core each; they share the GPUs evenly, if there are any.
 
     Returns early after Ctrl-C (``search.done`` tells).
     """
-    with _local_ray(workers) as folder:
+    with _local_ray(workers, gpus) as folder:
         bridge = _Bridge(search, workers, on_change)
         tuner = tune.Tuner(
-            tune.with_resources(train, {"cpu": 1}),
+            tune.with_resources(train, {"cpu": 1, "gpu": min(1.0, gpus / workers)}),
             tune_config=tune.TuneConfig(
                 search_alg=bridge.searcher,
                 num_samples=-1,
@@ -85,7 +85,7 @@ def run_tune(search: Search, workers: int, on_change: Callable[[], None]) -> Non
 
 
 @contextlib.contextmanager
-def _local_ray(workers: int) -> Iterator[Path]:
+def _local_ray(workers: int, gpus: int) -> Iterator[Path]:
     """A Ray of our own with that many cores, and a temporary folder that vanishes with it."""
     _remove_leftovers()
     folder = Path(tempfile.mkdtemp(prefix=f"{_TEMP_PREFIX}{os.getpid()}-"))
@@ -93,6 +93,7 @@ def _local_ray(workers: int) -> Iterator[Path]:
         ray.init(
             address="local",
             num_cpus=workers,
+            num_gpus=gpus,
             include_dashboard=False,
             logging_level="ERROR",
             log_to_driver=False,

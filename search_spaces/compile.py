@@ -6,6 +6,7 @@ numbers; :func:`evaluate` runs such a plan on tensors. :class:`ExpressionActivat
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.lazy import LazyModuleMixin
 
-from search_spaces.expression import Call, Const, Expression, Param, Var, params, transform, walk
+from search_spaces.expression import Call, Const, Expression, Param, Var, params, walk
 from search_spaces.operators import OPERATORS, Operand
 
 ParamShape = Literal["scalar", "channel"]
@@ -37,33 +38,42 @@ class Plan:
     leaf: str | float | None
 
 
+def constant_values(expression: Expression) -> dict[Expression, float]:
+    """The float64 value, finite or not, of every subexpression that depends on no input and no parameter."""
+    values: dict[Expression, float] = {}
+    for node in walk(expression):
+        match node:
+            case Const(value):
+                values[node] = value
+            case Call(op, args) if all(arg in values for arg in args):
+                operands = (torch.tensor(values[arg], dtype=torch.float64) for arg in args)
+                values[node] = OPERATORS[op].torch(*operands).item()
+    return values
+
+
 def fold_constants(expression: Expression) -> Expression:
-    """Replace operators whose operands are all constants by their float64 value, where that is finite."""
+    """Replace constant subexpressions by their value where that is a finite number, which a ``Const`` must be."""
+    values = constant_values(expression)
 
     def fold(node: Expression) -> Expression:
-        if not isinstance(node, Call) or not all(isinstance(arg, Const) for arg in node.args):
-            return node
-        operands = [torch.tensor(arg.value, dtype=torch.float64) for arg in node.args if isinstance(arg, Const)]
-        value = OPERATORS[node.op].torch(*operands)
-        return Const(value.item()) if value.isfinite() else node
+        if node in values and math.isfinite(values[node]):
+            return Const(values[node])
+        return Call(node.op, tuple(map(fold, node.args))) if isinstance(node, Call) else node
 
-    return transform(expression, fold)
+    return fold(expression)
 
 
 @lru_cache(maxsize=4096)
 def plan(expression: Expression) -> Plan:
     """Compile an expression to a :class:`Plan`."""
-    expression = fold_constants(expression)
     steps: list[Step] = []
-    where: dict[Expression, int | str | float] = {}
+    where: dict[Expression, int | str | float] = {**constant_values(expression)}
     for node in walk(expression):
         if node in where:
             continue
         match node:
             case Var(name) | Param(name):
                 where[node] = name
-            case Const(value):
-                where[node] = value
             case Call(op, args):
                 steps.append(Step(OPERATORS[op].torch, tuple(where[arg] for arg in args)))
                 where[node] = len(steps) - 1
@@ -86,8 +96,6 @@ def evaluate(program: Plan, inputs: Mapping[str, Tensor]) -> Tensor:
         for arg in step.args:
             # bool-free isinstance order: an int is an index, a float a constant, a str an input
             operands.append(values[arg] if isinstance(arg, int) else inputs[arg] if isinstance(arg, str) else arg)
-        if not any(isinstance(operand, Tensor) for operand in operands):  # constants that fold to no finite number
-            operands = [torch.full_like(like, float(operand)) for operand in operands]
         values.append(step.fn(*operands))
     return values[-1]
 

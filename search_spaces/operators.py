@@ -34,7 +34,7 @@ class Operator:
         name: its name in the expression language, ``name(a, b)``.
         arity: number of operands, 1 or 2.
         torch: the function; operands are tensors, at most one of two may be a Python float.
-        source: the same as torch source text, with ``{0}`` and ``{1}`` for the operands (parenthesised by the caller).
+        source: the same as torch source text, ``{0}`` and ``{1}`` being the operands: either infix or calls throughout.
         sympy: the same in sympy; receives the sympy module first, so that this table imports without sympy.
         symbol: infix or prefix symbol for printing, if it has one.
         commutative: whether the operands may be swapped.
@@ -82,7 +82,7 @@ _ROWS = (
     Operator("log1p", 1, torch.log1p, "torch.log1p({0})", lambda sp, x: sp.log(1 + x)),
     Operator("sin", 1, torch.sin, "torch.sin({0})", lambda sp, x: sp.sin(x)),
     Operator("cos", 1, torch.cos, "torch.cos({0})", lambda sp, x: sp.cos(x)),
-    Operator("sinc", 1, _sinc, "torch.sinc({0} / math.pi)", lambda sp, x: sp.sinc(x)),
+    Operator("sinc", 1, _sinc, "torch.sinc(torch.div({0}, math.pi))", lambda sp, x: sp.sinc(x)),
     Operator("atan", 1, torch.atan, "torch.atan({0})", lambda sp, x: sp.atan(x)),
     Operator("sinh", 1, torch.sinh, "torch.sinh({0})", lambda sp, x: sp.sinh(x)),
     Operator("cosh", 1, torch.cosh, "torch.cosh({0})", lambda sp, x: sp.cosh(x)),

@@ -53,7 +53,7 @@ NUMPY = {
     "logsigmoid": special.log_expit,
     "softplus": lambda x: np.logaddexp(x, 0.0),
     "softsign": lambda x: x / (1 + np.abs(x)),
-    "relu": lambda x: np.where(x > 0, x, 0.0),
+    "relu": lambda x: np.maximum(x, 0.0),
     "add": np.add,
     "sub": np.subtract,
     "mul": np.multiply,
