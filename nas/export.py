@@ -156,6 +156,9 @@ def _found_in(row: dict[str, Any], run: Path, facts: dict[str, Any]) -> str:
         f"{config['model']['name']} on {config['data']['name']} for {config['trial']['epochs']} epochs a candidate. "
         f"Validation accuracy {100 * row['val_accuracy']:.2f} % over {n} seed(s){spread}{against}."
     )
+    if params(parse(row["formula"])):
+        site = {"channel": "one value a channel", "scalar": "one value a layer"}[config["trial"]["param_shape"]]
+        found += f" Its learnable parameters had {site} there."
     cite = (
         f"To cite it: nas {facts['nas_version']}, run {run.resolve().name} of {facts['created']}, "
         f"function {row['function_key']}."

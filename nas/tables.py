@@ -36,7 +36,7 @@ def leaderboard_table(rows: pd.DataFrame, width: int) -> Table:
             _spread(row["val_accuracy"], row["val_accuracy_std"], 100, 2, between),
             _spread(row["val_loss"], row["val_loss_std"], 1, 3, between),
             str(row["n_seeds"]),
-            _difference(row["vs_relu"], row["vs_relu_ci95"], between),
+            Text("reference", style="dim") if row["name"] == "ReLU" else _difference(row, between),
             "" if row["parameters"] is None else f"{int(row['parameters']):,}",
             "" if row["seconds"] is None else f"{row['seconds']:.1f}",
             Text(row["state"], style=_STYLES[row["state"]]),
@@ -68,7 +68,8 @@ def _spread(mean: float | None, std: float | None, scale: float, digits: int, be
     return text if std is None else f"{text}{between}± {std * scale:.{digits}f}"
 
 
-def _difference(mean: float | None, interval: float | None, between: str) -> Text:
+def _difference(row: dict[str, Any], between: str) -> Text:
+    mean, interval = row["vs_relu"], row["vs_relu_ci95"]
     if mean is None:
         return Text("")
     if interval is None:

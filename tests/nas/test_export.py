@@ -28,7 +28,7 @@ def run(tmp_path):
         "space": {"name": "swish2017"},
         "model": {"name": "resnet8"},
         "data": {"name": "digits"},
-        "trial": {"epochs": 2},
+        "trial": {"epochs": 2, "param_shape": "channel"},
     }
     path = tmp_path / "digits-test"
     path.mkdir()

@@ -150,7 +150,8 @@ def test_resume_after_the_driver_was_killed(tmp_path):
 
 def test_a_lost_worker_is_a_failed_trial_and_the_search_goes_on(tmp_path):
     run = tmp_path / "study"
-    process = start("search", "digits", *SMALL, "trial.epochs=12", "pruning=null", "--run", str(run))
+    short = ["search.trials=4", "trial.epochs=10", "pruning=null", "baselines=[]"]
+    process = start("search", "digits", *SMALL, *short, "--run", str(run))
 
     def training_worker():
         if not finished(run, 1):
@@ -163,7 +164,7 @@ def test_a_lost_worker_is_a_failed_trial_and_the_search_goes_on(tmp_path):
     rows = records(run)
     lost = [r for r in rows if r.result.state == TrialState.FAIL and "worker" in (r.result.reason or "")]
     assert len(lost) == 1, [r.result.reason for r in rows]
-    assert Counter(r.trial.stage for r in rows)["search"] == 8
+    assert Counter(r.trial.stage for r in rows)["search"] == 4
 
 
 def test_ctrl_c_says_how_to_go_on(tmp_path):
