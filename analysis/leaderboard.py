@@ -1,7 +1,8 @@
 """The leaderboard of a study: one row a function, seeds aggregated, best first.
 
 A function that was retrained is judged by its fresh seeds alone: the seed of the search stage, by which it was picked
-out, flatters it. Retrained functions come first, then the others that completed, then pruned and failed ones.
+out, flatters it. Retrained functions come first, those with a failed seed behind the others; then what completed in the
+search stage alone, then pruned and failed ones.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import pandas as pd
 from scipy import stats
 
 from analysis.store import Store
-from trainers.trial import METRICS
+from trainers.trial import METRICS, TrialResult, TrialState
 
 COLUMNS = {
     "rank": "position, 1 is best",
@@ -24,6 +25,7 @@ COLUMNS = {
     "val_loss": "mean cross-entropy over seeds, nats",
     "val_loss_std": "standard deviation over seeds",
     "n_seeds": "number of trainings behind the means",
+    "n_failed": "number of failed retrainings, which are in no mean",
     "vs_relu": "mean difference in val_accuracy to ReLU over matched seeds",
     "vs_relu_ci95": "half-width of its 95 % interval (paired t)",
     "parameters": "trained values in the model, the activation's included",
@@ -43,9 +45,16 @@ _STATE_ORDER = {"COMPLETE": 0, "RUNNING": 1, "PRUNED": 2, "FAIL": 3}
 
 
 def trials(store: Store) -> pd.DataFrame:
-    """All trials of a study, one row each."""
-    names, rows = store.table()
-    return pd.DataFrame(rows, columns=pd.Index(names))
+    """All trials of a study, one row each; metrics are those of the last report."""
+    rows = []
+    for record in store.records():
+        trial, result = record.trial, record.result or TrialResult(TrialState.RUNNING)
+        row = {name: getattr(record, name) for name in ("function_key", "formula", "known_name")}
+        row |= {name: getattr(trial, name) for name in ("id", "stage", "expression", "seed")}
+        row |= {name: getattr(result, name) for name in ("parameters", "reason")}
+        row |= {name: result.metrics.get(name, math.nan) for name in METRICS}
+        rows.append({**row, "state": str(result.state), "seconds": result.seconds if record.result else math.nan})
+    return pd.DataFrame(rows)
 
 
 def to_records(table: pd.DataFrame) -> list[dict[str, Any]]:
@@ -63,33 +72,37 @@ def leaderboard(store: Store, sort: str = "rank") -> pd.DataFrame:
         sort: one of :data:`SORT_KEYS`; every other order than by rank puts the best, or the smallest cost, first.
     """
     everything = trials(store)
+    if everything.empty:
+        return pd.DataFrame(columns=list(COLUMNS))
     relu = _relu_accuracies(everything)
     rows = [_aggregate(group, relu) for _, group in everything.groupby("function_key", sort=False)]
-    table = pd.DataFrame(rows, columns=[c for c in COLUMNS if c != "rank"])
-    objective = store.get("config", {}).get("search", {}).get("objective", "val_accuracy")
-    metric = objective if objective in table else "val_accuracy"
+    table = pd.DataFrame(rows)
+    metric = store.get("config", {}).get("search", {}).get("objective", "val_accuracy")
     table = table.assign(
         _state=table["state"].map(_STATE_ORDER),
         _stage=table["stage"] != "retrain",
+        _failed=table["n_failed"] > 0,
         _metric=table[metric].astype(float) * (-1 if METRICS[metric] == "max" else 1),
     )
-    table = table.sort_values(["_state", "_stage", "_metric", "val_loss"], kind="stable")
+    table = table.sort_values(["_state", "_stage", "_failed", "_metric", "val_loss"], kind="stable")
     table.insert(0, "rank", range(1, len(table) + 1))
     if sort != "rank":
         descending = sort in ("val_accuracy", "vs_relu")
-        table = table.sort_values(sort, ascending=not descending, kind="stable", na_position="last")
+        table = table.sort_values(["_state", sort], ascending=[True, not descending], kind="stable", na_position="last")
     return table[list(COLUMNS)].reset_index(drop=True)
 
 
 def _relu_accuracies(everything: pd.DataFrame) -> dict[int, float]:
     """Validation accuracy of ReLU by seed, from the retrain stage."""
-    rows = everything[(everything["known_name"] == "ReLU") & (everything["stage"] == "retrain")]
+    is_relu = (everything["known_name"] == "ReLU") & (everything["stage"] == "retrain")
+    rows = everything[is_relu & (everything["state"] == "COMPLETE")]
     return dict(zip(rows["seed"], rows["val_accuracy"], strict=True))
 
 
 def _aggregate(group: pd.DataFrame, relu: dict[int, float]) -> dict[str, Any]:
     """One function's row from its trials: the retrained ones if any is complete, else those of the search stage."""
     retrained = group[(group["stage"] == "retrain") & (group["state"] == "COMPLETE")]
+    failed = (group["stage"] == "retrain") & (group["state"] == "FAIL")
     used = retrained if len(retrained) else group[group["stage"] == group["stage"].iloc[0]]
     complete = used[used["state"] == "COMPLETE"]
     used = complete if len(complete) else used
@@ -101,11 +114,11 @@ def _aggregate(group: pd.DataFrame, relu: dict[int, float]) -> dict[str, Any]:
     return {
         "formula": first["formula"],
         "name": first["known_name"],
-        "val_accuracy": used["val_accuracy"].mean(),
+        **{metric: used[metric].mean() for metric in METRICS},
         "val_accuracy_std": used["val_accuracy"].std() if len(used) > 1 else math.nan,
-        "val_loss": used["val_loss"].mean(),
         "val_loss_std": used["val_loss"].std() if len(used) > 1 else math.nan,
         "n_seeds": len(complete),
+        "n_failed": int(failed.sum()),
         "vs_relu": difference,
         "vs_relu_ci95": interval,
         "parameters": first["parameters"],
@@ -121,7 +134,11 @@ def _aggregate(group: pd.DataFrame, relu: dict[int, float]) -> dict[str, Any]:
 
 
 def paired_interval(differences: list[float], level: float = 0.95) -> tuple[float, float]:
-    """Mean of paired differences and the half-width of its t interval; NaN where there are too few."""
+    """Mean of paired differences and the half-width of its t interval; NaN where there are too few.
+
+    Differences that are NaN, of trainings without a value, do not count.
+    """
+    differences = [d for d in differences if not math.isnan(d)]
     n = len(differences)
     if n == 0:
         return math.nan, math.nan

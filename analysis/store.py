@@ -7,6 +7,7 @@ replayed exactly.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
 from collections.abc import Iterator
@@ -85,28 +86,40 @@ class Store:
         path = run / FILE_NAME
         if path.exists():
             raise StoreError(f"{run} already holds a study; continue it with: nas resume {run}")
-        store = cls(path, sqlite3.connect(path, isolation_level=None))
-        store._db.execute("PRAGMA journal_mode=WAL")
-        store._db.execute("PRAGMA synchronous=NORMAL")
-        with store._db:
-            store._db.executescript(_SCHEMA)
-        store.put("version", _VERSION)
-        store.put("config", config)
-        return store
+        new = path.with_suffix(".new")  # renamed when complete: a kill in between leaves no half-made study
+        new.unlink(missing_ok=True)
+        with contextlib.closing(sqlite3.connect(new, isolation_level=None)) as db:
+            db.executescript(_SCHEMA)
+            for key, value in (("version", _VERSION), ("config", config)):
+                db.execute("INSERT INTO study VALUES (?, ?)", (key, json.dumps(value)))
+        new.rename(path)
+        return cls.open(run, write=True)
 
     @classmethod
     def open(cls, run: Path, *, write: bool = False) -> Store:
         """An existing study; read-only unless ``write``, also while another process writes it."""
         path = run / FILE_NAME
-        if not path.is_file():
-            raise StoreError(f"{run} is not a study's directory: there is no {FILE_NAME} in it")
         try:
-            mode = "rw" if write else "ro"
-            db = sqlite3.connect(f"file:{path.resolve()}?mode={mode}", uri=True, isolation_level=None)
+            if not path.is_file():
+                raise StoreError(f"{run} is not a study's directory: there is no {FILE_NAME} in it")
+            idle = not path.with_name(FILE_NAME + "-wal").exists()  # nobody writes it: a read-only medium will do
+            mode = "mode=rw" if write else "mode=ro&immutable=1" if idle else "mode=ro"
+            db = sqlite3.connect(f"{path.resolve().as_uri()}?{mode}", uri=True, isolation_level=None)
             store = cls(path, db)
             version = store.get("version")
-        except sqlite3.DatabaseError as error:
-            raise StoreError(f"{path} cannot be read as a study ({error})") from error
+            if version == _VERSION:  # reads everything once: what is damaged is said here
+                store.records()
+                if not isinstance(store.get("config"), dict):
+                    raise ValueError("its configuration is missing")
+            if write:
+                db.execute("PRAGMA journal_mode=WAL")
+                db.execute("PRAGMA synchronous=NORMAL")
+        except OSError as error:
+            raise StoreError(f"{run} is not a study's directory ({error.strerror or error})") from error
+        except (sqlite3.Error, KeyError, TypeError, ValueError) as error:
+            if isinstance(error, StoreError):
+                raise
+            raise StoreError(f"{path} cannot be read as a study ({type(error).__name__}: {error})") from error
         if version != _VERSION:
             raise StoreError(f"{path} has store version {version}, this program reads version {_VERSION}")
         return store
@@ -183,28 +196,11 @@ class Store:
         for kind, _, *row in rows:
             yield Event(kind, _record(*row))
 
-    def table(self) -> tuple[list[str], list[tuple[Any, ...]]]:
-        """Column names and rows of the trials, without the JSON columns."""
-        rows = self._db.execute(f"SELECT {', '.join(_COLUMNS)} FROM trials ORDER BY launched").fetchall()
-        return list(_COLUMNS), rows
+    def attempts(self, trial_id: int) -> int:
+        """How often a trial was started; more than once after an interruption."""
+        return int(self._db.execute("SELECT attempts FROM trials WHERE id = ?", (trial_id,)).fetchone()[0])
 
 
-_COLUMNS = (
-    "id",
-    "stage",
-    "expression",
-    "formula",
-    "function_key",
-    "known_name",
-    "seed",
-    "state",
-    "val_accuracy",
-    "val_loss",
-    "seconds",
-    "parameters",
-    "reason",
-    "attempts",
-)
 _RECORD = "trial, function_key, formula, known_name, result"
 _NEXT_EVENT = "(SELECT 1 + MAX(IFNULL(MAX(launched), 0), IFNULL(MAX(finished), 0)) FROM trials)"
 

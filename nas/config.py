@@ -15,6 +15,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError, model_validator
 
 from nas.strategies import Objective, Strategy, strategies
+from search_spaces.equivalence import Level
 from search_spaces.known import known_expression
 from search_spaces.presets import spaces
 from search_spaces.registry import Registry, describe_error, nearest
@@ -33,7 +34,7 @@ class ConfigError(ValueError):
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class ComponentConfig(BaseModel):
@@ -75,9 +76,13 @@ class TrialConfig(_Section):
 
 
 class SearchConfig(_Section):
-    """How long to search, and for what. ``minutes`` ends the search stage, whatever ``trials`` says."""
+    """How long to search, and for what. ``minutes`` ends the search stage, whatever ``trials`` says.
+
+    ``equivalence`` is how far two candidates count as the same function; see search_spaces.equivalence.LEVELS.
+    """
 
     trials: PositiveInt = 100
+    equivalence: Level = "reflection"
     minutes: PositiveFloat | None = None
     objective: Literal["val_accuracy", "val_loss", "train_loss", "train_loss_sum"] = "val_accuracy"
 
@@ -126,7 +131,10 @@ class ExperimentConfig(_Section):
         """A data folder is relative to where the command is given; a study can then be resumed from anywhere."""
         root = self.data.options.get("root")
         if isinstance(root, str):
-            absolute = str(Path(root).expanduser().absolute())
+            try:
+                absolute = str(Path(root).expanduser().absolute())
+            except RuntimeError as error:  # ~nobody
+                raise ValueError(f"data.root={root!r}: {error}") from error
             object.__setattr__(self, "data", self.data.model_copy(update={"root": absolute}))
         return self
 
@@ -152,19 +160,25 @@ def load_config(name: str, overrides: list[str] | None = None) -> ExperimentConf
         ConfigError: with all faults.
     """
     shipped = shipped_configs()
-    path = Path(name)
-    if not path.is_file():
-        if name not in shipped:
-            raise ConfigError(name, [f"no such file, nor a shipped configuration; {nearest(name, shipped)}"])
-        path = shipped[name]
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        raise ConfigError(str(path), [f"cannot be read as YAML: {' '.join(str(error).split())}"]) from error
-    if not isinstance(values, dict):
-        raise ConfigError(str(path), [f"a configuration is a mapping of keys to values, got {type(values).__name__}"])
+    path = shipped.get(name) or Path(name)  # a file of a shipped name is meant by ./name
+    values = read_yaml(path, f"no such file, nor a shipped configuration; {nearest(name, shipped)}")
     faults = [fault for text in overrides or [] if (fault := _override(values, text))]
     return _validated(values, str(path), faults)
+
+
+def read_yaml(path: Path, missing: str) -> dict[str, Any]:
+    """A mapping from a YAML file. Raises ConfigError, with the sentence ``missing`` if there is no such file."""
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(str(path), [missing]) from error
+    except OSError as error:
+        raise ConfigError(str(path)[:80], [f"cannot be read: {error.strerror}"]) from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # YAML's dates and numbers raise ValueError
+        raise ConfigError(str(path), [f"cannot be read as YAML: {' '.join(str(error).split())[:200]}"]) from error
+    if not isinstance(values, dict):
+        raise ConfigError(str(path), [f"a configuration is a mapping of keys to values, got {type(values).__name__}"])
+    return values
 
 
 def restore_config(values: Mapping[str, Any]) -> ExperimentConfig:
@@ -179,8 +193,8 @@ def _override(values: dict[str, Any], text: str) -> str | None:
         return f"an override has the form key=value, got {text!r}"
     try:
         value = yaml.safe_load(raw)
-    except yaml.YAMLError:
-        return f"{key}: the value {raw!r} is not YAML"
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return f"{key}: the value {raw[:60]!r} is not YAML"
     *parents, last = key.strip().split(".")
     section = values
     for parent in parents:
@@ -196,11 +210,12 @@ def _override(values: dict[str, Any], text: str) -> str | None:
 
 def _validated(values: dict[str, Any], source: str, faults: list[str]) -> ExperimentConfig:
     config = None
+    values, component_faults = _checked_components(values)
     try:
         config = ExperimentConfig.model_validate(values)
     except ValidationError as error:
         faults += [_describe(dict(detail)) for detail in error.errors()]
-    faults += _component_faults(values)
+    faults += component_faults
     if config is not None and not faults:
         faults += _cross_faults(config)
     if faults or config is None:
@@ -225,19 +240,25 @@ def _keys_at(place: list[str]) -> list[str]:
     return list(model.model_fields)
 
 
-def _component_faults(values: Mapping[str, Any]) -> Iterator[str]:
+def _checked_components(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """The configuration with the options of its components as those want them, and what is wrong with them."""
     registries: dict[str, Registry[Any]] = {"space": spaces, "strategy": strategies, "model": models, "data": datasets}
+    checked: dict[str, Any] = {str(key): value for key, value in values.items()}
+    faults = []
     for section, registry in registries.items():
         entry = values.get(section)
         if isinstance(entry, dict) and isinstance(entry.get("name"), str):
             options = {key: value for key, value in entry.items() if key != "name"}
-            yield from (f"{section}: {fault}" for fault in registry.check(entry["name"], options))
+            options, found = registry.check(entry["name"], options)
+            checked[section] = {"name": entry["name"], **options}
+            faults += [f"{section}: {fault}" for fault in found]
     baselines = values.get("baselines", ())
     for name in baselines if isinstance(baselines, list | tuple) else ():
         try:
             known_expression(str(name))
         except KeyError as error:
-            yield f"baselines: {error.args[0]}"
+            faults.append(f"baselines: {error.args[0]}")
+    return checked, faults
 
 
 def _cross_faults(config: ExperimentConfig) -> Iterator[str]:
@@ -247,5 +268,5 @@ def _cross_faults(config: ExperimentConfig) -> Iterator[str]:
         yield f"pruning.rungs lie below trial.epochs = {epochs}, got {rungs}; lower them or set pruning=null"
     try:
         config.make_strategy()
-    except ValueError as error:
-        yield f"strategy or space: {error}"
+    except (ValueError, OverflowError) as error:
+        yield f"strategy or space: {' '.join(str(error).split())}"

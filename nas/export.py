@@ -13,12 +13,12 @@ import torch
 
 from analysis.leaderboard import leaderboard, to_records
 from analysis.store import Store
-from search_spaces.canonical import GRID
 from search_spaces.codegen import to_source
 from search_spaces.compile import to_function
 from search_spaces.expression import Expression, params
 from search_spaces.parser import parse
 from search_spaces.sympy_bridge import latex
+from search_spaces.values import GRID
 
 
 class ExportError(ValueError):
@@ -50,8 +50,14 @@ def _export(row: dict[str, Any], run: Path, facts: dict[str, Any], out: Path) ->
     expression = parse(row["formula"])
     name = class_name(row["name"], row["function_key"])
     path = out / f"{name.lower()}.py"
-    path.write_text(module_source(expression, name, _found_in(row, run, facts)), encoding="utf-8")
-    self_check(path, name, expression)
+    draft = out / f".{name.lower()}.py"
+    draft.write_text(module_source(expression, name, _found_in(row, run, facts)), encoding="utf-8")
+    try:
+        self_check(draft, name, expression)
+    except BaseException:
+        draft.unlink()
+        raise
+    draft.replace(path)
     card = {
         "class": name,
         "formula": row["formula"],
@@ -64,7 +70,8 @@ def _export(row: dict[str, Any], run: Path, facts: dict[str, Any], out: Path) ->
         "seeds": row["seeds"],
         "vs_relu": {"mean": row["vs_relu"], "ci95": row["vs_relu_ci95"]},
         "rank": row["rank"],
-        "run": run.name,
+        "run": run.resolve().name,
+        "failed_seeds": row["n_failed"],
         **facts,
     }
     path.with_suffix(".json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
@@ -74,7 +81,9 @@ def _export(row: dict[str, Any], run: Path, facts: dict[str, Any], out: Path) ->
 def class_name(known_name: str | None, key: str) -> str:
     """``SiLU`` for a known function whose name makes an identifier, else one made from the key."""
     name = re.sub(r"[^A-Za-z0-9]", "", known_name or "")
-    return name[0].upper() + name[1:] if re.fullmatch(r"[A-Za-z][A-Za-z0-9]*", name) else f"Act{key[:6]}"
+    if re.fullmatch(r"[A-Za-z][A-Za-z0-9]*", name):
+        return name[0].upper() + name[1:]
+    return "Act" + re.sub(r"[^A-Za-z0-9]", "", key)[:6]
 
 
 def module_source(expression: Expression, name: str, found_in: str) -> str:
@@ -155,6 +164,7 @@ def _found_in(row: dict[str, Any], run: Path, facts: dict[str, Any]) -> str:
         f"Found by {config['strategy']['name']} over the space {config['space']['name']}, training "
         f"{config['model']['name']} on {config['data']['name']} for {config['trial']['epochs']} epochs a candidate. "
         f"Validation accuracy {100 * row['val_accuracy']:.2f} % over {n} seed(s){spread}{against}."
+        + (f" {row['n_failed']} further seed(s) failed." if row["n_failed"] else "")
     )
     if params(parse(row["formula"])):
         site = {"channel": "one value a channel", "scalar": "one value a layer"}[config["trial"]["param_shape"]]
@@ -163,7 +173,9 @@ def _found_in(row: dict[str, Any], run: Path, facts: dict[str, Any]) -> str:
         f"To cite it: nas {facts['nas_version']}, run {run.resolve().name} of {facts['created']}, "
         f"function {row['function_key']}."
     )
-    return "\n\n".join(textwrap.fill(paragraph, 100) for paragraph in (found, cite)) + "\n"
+    # Names come from a configuration or a folder: in a docstring they must not end it, nor escape anything.
+    plain = ("".join(c if c.isprintable() and c not in '\\"' else "_" for c in text) for text in (found, cite))
+    return "\n\n".join(textwrap.fill(paragraph, 100) for paragraph in plain) + "\n"
 
 
 def self_check(path: Path, name: str, expression: Expression) -> None:
@@ -182,6 +194,5 @@ def self_check(path: Path, name: str, expression: Expression) -> None:
         (gradient,) = torch.autograd.grad(value.sum(), x)
         results.append((value.detach(), gradient))
     for ours, theirs in zip(*results, strict=True):
-        if not torch.allclose(ours, theirs, rtol=1e-9, atol=1e-12):
-            path.unlink()
+        if not torch.allclose(ours, theirs, rtol=1e-9, atol=1e-12, equal_nan=True):
             raise ExportError(f"the exported {name} does not compute {expression}; please report this")

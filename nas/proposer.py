@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from nas.strategies import EXHAUSTED, Candidate, Signal, Strategy
-from search_spaces.canonical import EquivalenceIndex, rejection
+from search_spaces.equivalence import EquivalenceIndex, rejection
 from search_spaces.expression import Expression
 from trainers.trial import TrialResult, TrialState
 
@@ -27,10 +27,10 @@ class Proposer:
     """Asks a strategy until it proposes something new, and tells it every outcome."""
 
     strategy: Strategy
+    index: EquivalenceIndex = field(default_factory=EquivalenceIndex)
     asked: int = 0
     duplicates: int = 0
     filtered: int = 0
-    _index: EquivalenceIndex = field(default_factory=EquivalenceIndex)
     _results: dict[str, TrialResult] = field(default_factory=dict)
     _waiting: dict[str, list[Candidate]] = field(default_factory=dict)
 
@@ -46,7 +46,7 @@ class Proposer:
                 self.filtered += 1
                 self.strategy.tell(candidate, TrialResult(TrialState.FAIL, reason=reason))
                 continue
-            key = self._index.add(candidate.expression)
+            key = self.index.add(candidate.expression)
             if key in self._results:
                 self.duplicates += 1
                 self.strategy.tell(candidate, self._results[key])
@@ -60,11 +60,11 @@ class Proposer:
 
     def adopt(self, expression: Expression) -> str:
         """The key of a function that is trained without having been proposed (a baseline, or an older study's)."""
-        return self._index.add(expression)
+        return self.index.add(expression)
 
     def expect(self, expression: Expression) -> str:
         """As ``adopt``, and its result will be told to the strategy, which never asked for it."""
-        key = self._index.add(expression)
+        key = self.index.add(expression)
         if key not in self._results:
             self._waiting.setdefault(key, []).append(Candidate(expression))
         return key

@@ -60,24 +60,30 @@ def default_run_path(config: ExperimentConfig) -> Path:
     return path
 
 
+_OURS = {".lock", "config.yaml", "study.new"}
+"""What a run that was killed while it was being created may have left."""
+
+
 @contextlib.contextmanager
 def create_run(config: ExperimentConfig, path: Path) -> Iterator[Run]:
     """A new study in ``path``, which must not exist or be empty."""
-    try:
-        if (path / FILE_NAME).exists():
-            _refuse_existing(config, path)
-        if path.is_dir() and any(path.iterdir()):
-            raise RunError(f"the run directory {path} exists and is not empty; choose another --run")
-        check_components(config)
-        path.mkdir(parents=True, exist_ok=True)
-        with _locked(path), Store.create(path, config.model_dump(mode="json")) as store:
+    with contextlib.ExitStack() as stack:
+        try:
+            if (path / FILE_NAME).exists():
+                _refuse_existing(config, path)
+            if path.is_dir() and any(entry.name not in _OURS for entry in path.iterdir()):
+                raise RunError(f"the run directory {path} exists and is not empty; choose another --run")
+            check_components(config)
+            path.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(_locked(path))
+            (path / "config.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+            store = stack.enter_context(Store.create(path, config.model_dump(mode="json")))
             store.put("nas_version", __version__)
             store.put("created", time.strftime("%Y-%m-%dT%H:%M:%S%z"))
-            (path / "config.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
-            yield Run(path, config, store)
-    except OSError as error:
-        why = error.strerror or error
-        raise RunError(f"the run directory {path} cannot be written ({why}); choose another --run") from error
+        except OSError as error:
+            why = error.strerror or error
+            raise RunError(f"the run directory {path} cannot be written ({why}); choose another --run") from error
+        yield Run(path, config, store)
 
 
 @contextlib.contextmanager
@@ -139,7 +145,11 @@ def _refuse_existing(config: ExperimentConfig, path: Path) -> None:
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """One writer at a time; the lock goes away with the process, however it ends."""
-    with open(path / ".lock", "w") as file:
+    try:
+        file = open(path / ".lock", "w")  # noqa: SIM115 (closed below, after the yield)
+    except OSError as error:
+        raise RunError(f"{path} is not writable ({error.strerror}); change its permissions or copy it") from error
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

@@ -18,6 +18,7 @@ from nas.proposer import Proposal, Proposer
 from nas.pruning import SuccessiveHalving
 from nas.strategies import EXHAUSTED, Objective, Signal
 from search_spaces.canonical import simplify
+from search_spaces.equivalence import EquivalenceIndex
 from search_spaces.expression import Expression, number_params
 from search_spaces.known import known_expression, recognize
 from search_spaces.parser import parse
@@ -41,7 +42,7 @@ class Search:
         self.config = config
         self.store = store
         self.objective = Objective(config.search.objective)
-        self.proposer = Proposer(config.make_strategy())
+        self.proposer = Proposer(config.make_strategy(), EquivalenceIndex(config.search.equivalence))
         self.pruning = None
         if config.pruning:
             p = config.pruning

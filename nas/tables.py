@@ -35,7 +35,7 @@ def leaderboard_table(rows: pd.DataFrame, width: int) -> Table:
             _formula(row),
             _spread(row["val_accuracy"], row["val_accuracy_std"], 100, 2, between),
             _spread(row["val_loss"], row["val_loss_std"], 1, 3, between),
-            str(row["n_seeds"]),
+            f"{row['n_seeds']} of {row['n_seeds'] + row['n_failed']}" if row["n_failed"] else str(row["n_seeds"]),
             Text("reference", style="dim") if row["name"] == "ReLU" else _difference(row, between),
             "" if row["parameters"] is None else f"{int(row['parameters']):,}",
             "" if row["seconds"] is None else f"{row['seconds']:.1f}",

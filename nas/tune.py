@@ -41,7 +41,12 @@ from trainers.run import run_trial  # noqa: E402
 from trainers.trial import Trial, TrialResult, TrialState  # noqa: E402
 
 _OBJECT_STORE_BYTES = 100_000_000  # trials are a few kilobytes; the default is a third of the memory
+_LOST_AT_START = 4  # so many workers lost, and none that ever reported: it is not the candidates
 _TEMP_PREFIX = "nas-ray-"
+
+
+class WorkersError(ValueError):
+    """Workers that do not start: the installation's fault, not a candidate's."""
 
 
 def train(config: dict[str, str]) -> None:
@@ -82,6 +87,11 @@ def run_tune(search: Search, workers: int, gpus: int, on_change: Callable[[], No
             ),
         )
         tuner.fit()
+        if bridge.broken:
+            raise WorkersError(
+                f"no worker process could run a trial ({bridge.broken}); nothing was recorded as failed. Try a search "
+                f"with executor=inline, which shows the reason; then: nas resume {search.store.path.parent}"
+            )
 
 
 @contextlib.contextmanager
@@ -90,22 +100,42 @@ def _local_ray(workers: int, gpus: int) -> Iterator[Path]:
     _remove_leftovers()
     folder = Path(tempfile.mkdtemp(prefix=f"{_TEMP_PREFIX}{os.getpid()}-"))
     try:
-        ray.init(
-            address="local",
-            num_cpus=workers,
-            num_gpus=gpus,
-            include_dashboard=False,
-            logging_level="ERROR",
-            log_to_driver=False,
-            object_store_memory=_OBJECT_STORE_BYTES,
-            _temp_dir=str(folder),
-        )
+        with _importable_from(folder):
+            ray.init(
+                address="local",
+                num_cpus=workers,
+                num_gpus=gpus,
+                include_dashboard=False,
+                logging_level="ERROR",
+                log_to_driver=False,
+                object_store_memory=_OBJECT_STORE_BYTES,
+                _temp_dir=str(folder),
+            )
         for name in ("ray", "ray.tune"):  # after init, which sets levels itself
             logging.getLogger(name).setLevel(logging.CRITICAL)
         yield folder
     finally:
         ray.shutdown()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _importable_from(folder: Path) -> Iterator[None]:
+    """Ray puts the driver's working directory first on its workers' path, where a user's ``analysis/`` would hide ours.
+
+    So it is started from an empty folder, and workers find the project where this process did.
+    """
+    root = str(Path(__file__).resolve().parent.parent)
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = root if before is None else f"{root}{os.pathsep}{before}"
+    try:
+        with contextlib.chdir(folder):
+            yield
+    finally:
+        if before is None:
+            del os.environ["PYTHONPATH"]
+        else:
+            os.environ["PYTHONPATH"] = before
 
 
 def _remove_leftovers() -> None:
@@ -136,12 +166,20 @@ class _Bridge:
         self.running: dict[str, Trial] = {}
         self.last: dict[str, TrialResult] = {}
         self.stopped: set[str] = set()
+        self.lost: list[tuple[Trial, TrialResult]] = []  # workers that died before any trial here has reported
+        self.reported = False
+        self.broken: str | None = None  # why no worker works
         self.searcher = _Searcher(self)
 
     def suggest(self, tune_id: str) -> dict[str, str] | str | None:
+        if self.broken:
+            return None if self.running else tune.search.Searcher.FINISHED
         if len(self.running) >= self.workers:
             return None
         trial = self.search.next()
+        if trial is None and not self.running:  # what it waits for are the lost ones
+            self._settle_lost()
+            trial = self.search.next()
         if isinstance(trial, Signal):
             return None if self.running else tune.search.Searcher.FINISHED
         if trial is None:
@@ -154,6 +192,7 @@ class _Bridge:
         """A report; answers whether to stop the trial."""
         result = TrialResult.from_json(metrics["result"])
         self.last[tune_id] = result
+        self.reported = True
         if result.state != TrialState.RUNNING:
             return True
         if self.search.report(self.running[tune_id], result):
@@ -171,8 +210,19 @@ class _Bridge:
             last = _with_state(last, TrialState.PRUNED, None)
         elif last.state == TrialState.RUNNING:
             last = _with_state(last, TrialState.FAIL, error or "the worker process ended before the training did")
+            if not self.reported:  # a trial's fault, or does no worker work at all? The next ones will tell.
+                self.lost.append((trial, last))
+                if len(self.lost) >= _LOST_AT_START:
+                    self.broken = last.reason
+                return
+        self._settle_lost()
         self.search.finish(trial, last)
         self.on_change()
+
+    def _settle_lost(self) -> None:
+        for trial, result in self.lost:
+            self.search.finish(trial, result)
+        self.lost.clear()
 
 
 def _with_state(result: TrialResult, state: TrialState, reason: str | None) -> TrialResult:

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from search_spaces.operators import OPERATORS
 
-VARIABLES = ("x", "x1", "x2")
+VARIABLES = ("x", "x1", "x2", "x3")
 PARAM_NAME = re.compile(r"(alpha|beta|gamma|delta)[0-9]{0,3}", re.ASCII)
 
 
@@ -30,7 +30,7 @@ class Expression:
 
 @dataclass(frozen=True, slots=True)
 class Var(Expression):
-    """An input: ``x``, or ``x1`` and ``x2`` for functions of two inputs."""
+    """an input: ``x``, or ``x1`` to ``x3`` for functions of several inputs."""
 
     name: str = "x"
 
@@ -143,6 +143,35 @@ def number_params(expression: Expression) -> Expression:
     """Rename parameters to beta, beta2, beta3 ... in order of first appearance."""
     names = params(expression)
     return replace(expression, {Param(n): Param("beta" if i == 0 else f"beta{i + 1}") for i, n in enumerate(names)})
+
+
+def tokens(expression: Expression) -> tuple[str, ...]:
+    """The tree as a sequence: every operator before its operands (Polish notation), without brackets."""
+    if isinstance(expression, Call):
+        return (expression.op, *(token for arg in expression.args for token in tokens(arg)))
+    return (str(expression),)
+
+
+def from_tokens(sequence: Sequence[str]) -> Expression:
+    """The expression of a token sequence. Raises ValueError if it is not exactly one expression."""
+    stack: list[Expression] = []
+    for token in reversed(sequence):
+        if token in OPERATORS:
+            arity = OPERATORS[token].arity
+            if len(stack) < arity:
+                raise ValueError(f"operator {token} lacks operands in {' '.join(sequence)!r}")
+            stack.append(Call(token, tuple(stack.pop() for _ in range(arity))))
+        else:
+            stack.append(_leaf(token))
+    if len(stack) != 1:
+        raise ValueError(f"a token sequence is one expression, got {len(stack)} in {' '.join(sequence)!r}")
+    return stack[0]
+
+
+def _leaf(token: str) -> Expression:
+    if token in VARIABLES:
+        return Var(token)
+    return Param(token) if PARAM_NAME.fullmatch(token) else Const(float(token))
 
 
 # --- printing --------------------------------------------------------------------------------------------------------

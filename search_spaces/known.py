@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import cache
 from types import MappingProxyType
 
-from search_spaces.canonical import EquivalenceIndex
+from search_spaces.equivalence import EquivalenceIndex
 from search_spaces.expression import Expression
 from search_spaces.parser import parse
 from search_spaces.registry import nearest

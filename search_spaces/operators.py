@@ -25,6 +25,11 @@ from torch import Tensor
 
 Operand = Tensor | float
 
+_MAX = 3.38e38  # just below bfloat16's and float32's largest number
+_TINY = 1e-37  # just above their smallest normal number
+SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805  # Klambauer et al. 2017 (arXiv 1706.02515), eq. 14
+_EXP = 88.0  # exp(88.8) overflows
+
 
 @dataclass(frozen=True, slots=True)
 class Operator:
@@ -39,6 +44,9 @@ class Operator:
         symbol: infix or prefix symbol for printing, if it has one.
         commutative: whether the operands may be swapped.
         source_const: source text for a constant second operand, where it differs.
+        domain: for a unary operator, the closed interval on which value and derivative are finite, in float32 and in
+            bfloat16 alike.
+        ready_made: an activation function by itself. A space may leave these out, so that a search has to find them.
     """
 
     name: str
@@ -49,6 +57,8 @@ class Operator:
     symbol: str | None = None
     commutative: bool = False
     source_const: str | None = None
+    domain: tuple[float, float] = (-_MAX, _MAX)
+    ready_made: bool = False
 
 
 def _sinc(x: Tensor) -> Tensor:
@@ -69,32 +79,59 @@ def _min(a: Operand, b: Operand) -> Tensor:
     return b.clamp(max=a)
 
 
+def _hard_sigmoid(x: Tensor) -> Tensor:
+    return (0.2 * x + 0.5).clamp(0, 1)
+
+
+def _sympy_selu(sp: Any, x: Any) -> Any:
+    return SELU_SCALE * (sp.Max(x, 0) + SELU_ALPHA * (sp.exp(sp.Min(x, 0)) - 1))
+
+
 _ROWS = (
     # --- unary ---
     Operator("neg", 1, torch.neg, "-{0}", lambda sp, x: -x, symbol="-"),
     Operator("abs", 1, torch.abs, "torch.abs({0})", lambda sp, x: sp.Abs(x)),
-    Operator("square", 1, torch.square, "torch.square({0})", lambda sp, x: x**2),
-    Operator("cube", 1, lambda x: x * x * x, "torch.pow({0}, 3)", lambda sp, x: x**3),
-    Operator("sqrt", 1, torch.sqrt, "torch.sqrt({0})", lambda sp, x: sp.sqrt(x)),
-    Operator("exp", 1, torch.exp, "torch.exp({0})", lambda sp, x: sp.exp(x)),
-    Operator("expm1", 1, torch.expm1, "torch.expm1({0})", lambda sp, x: sp.exp(x) - 1),
-    Operator("log", 1, torch.log, "torch.log({0})", lambda sp, x: sp.log(x)),
-    Operator("log1p", 1, torch.log1p, "torch.log1p({0})", lambda sp, x: sp.log(1 + x)),
+    Operator("square", 1, torch.square, "torch.square({0})", lambda sp, x: x**2, domain=(-1.8e19, 1.8e19)),
+    Operator("cube", 1, lambda x: x * x * x, "torch.pow({0}, 3)", lambda sp, x: x**3, domain=(-6.9e12, 6.9e12)),
+    Operator("sqrt", 1, torch.sqrt, "torch.sqrt({0})", lambda sp, x: sp.sqrt(x), domain=(_TINY, _MAX)),
+    Operator("exp", 1, torch.exp, "torch.exp({0})", lambda sp, x: sp.exp(x), domain=(-_MAX, _EXP)),
+    Operator("expm1", 1, torch.expm1, "torch.expm1({0})", lambda sp, x: sp.exp(x) - 1, domain=(-_MAX, _EXP)),
+    Operator("log", 1, torch.log, "torch.log({0})", lambda sp, x: sp.log(x), domain=(_TINY, _MAX)),
+    Operator("log1p", 1, torch.log1p, "torch.log1p({0})", lambda sp, x: sp.log(1 + x), domain=(-0.99, _MAX)),
     Operator("sin", 1, torch.sin, "torch.sin({0})", lambda sp, x: sp.sin(x)),
     Operator("cos", 1, torch.cos, "torch.cos({0})", lambda sp, x: sp.cos(x)),
     Operator("sinc", 1, _sinc, "torch.sinc(torch.div({0}, math.pi))", lambda sp, x: sp.sinc(x)),
     Operator("atan", 1, torch.atan, "torch.atan({0})", lambda sp, x: sp.atan(x)),
-    Operator("sinh", 1, torch.sinh, "torch.sinh({0})", lambda sp, x: sp.sinh(x)),
-    Operator("cosh", 1, torch.cosh, "torch.cosh({0})", lambda sp, x: sp.cosh(x)),
+    Operator("sinh", 1, torch.sinh, "torch.sinh({0})", lambda sp, x: sp.sinh(x), domain=(-_EXP, _EXP)),
+    Operator("cosh", 1, torch.cosh, "torch.cosh({0})", lambda sp, x: sp.cosh(x), domain=(-_EXP, _EXP)),
     Operator("tanh", 1, torch.tanh, "torch.tanh({0})", lambda sp, x: sp.tanh(x)),
     Operator("asinh", 1, torch.asinh, "torch.asinh({0})", lambda sp, x: sp.asinh(x)),
     Operator("erf", 1, torch.erf, "torch.erf({0})", lambda sp, x: sp.erf(x)),
     Operator("erfc", 1, torch.erfc, "torch.erfc({0})", lambda sp, x: sp.erfc(x)),
     Operator("sigmoid", 1, torch.sigmoid, "torch.sigmoid({0})", lambda sp, x: 1 / (1 + sp.exp(-x))),
-    Operator("logsigmoid", 1, F.logsigmoid, "F.logsigmoid({0})", lambda sp, x: -sp.log(1 + sp.exp(-x))),
-    Operator("softplus", 1, F.softplus, "F.softplus({0})", lambda sp, x: sp.log(1 + sp.exp(x))),
-    Operator("softsign", 1, F.softsign, "F.softsign({0})", lambda sp, x: x / (1 + sp.Abs(x))),
-    Operator("relu", 1, torch.relu, "torch.relu({0})", lambda sp, x: sp.Max(x, 0)),
+    Operator(
+        "logsigmoid", 1, F.logsigmoid, "F.logsigmoid({0})", lambda sp, x: -sp.log(1 + sp.exp(-x)), ready_made=True
+    ),
+    Operator("softplus", 1, F.softplus, "F.softplus({0})", lambda sp, x: sp.log(1 + sp.exp(x)), ready_made=True),
+    Operator("softsign", 1, F.softsign, "F.softsign({0})", lambda sp, x: x / (1 + sp.Abs(x)), ready_made=True),
+    Operator("relu", 1, torch.relu, "torch.relu({0})", lambda sp, x: sp.Max(x, 0), ready_made=True),
+    Operator("elu", 1, F.elu, "F.elu({0})", lambda sp, x: sp.Max(x, 0) + sp.exp(sp.Min(x, 0)) - 1, ready_made=True),
+    Operator("selu", 1, F.selu, "F.selu({0})", _sympy_selu, domain=(-_MAX, 3.2e38), ready_made=True),
+    Operator("silu", 1, F.silu, "F.silu({0})", lambda sp, x: x / (1 + sp.exp(-x)), ready_made=True),
+    Operator(
+        "hard_sigmoid",
+        1,
+        _hard_sigmoid,
+        "torch.clamp(0.2 * ({0}) + 0.5, 0, 1)",
+        lambda sp, x: sp.Max(0, sp.Min(1, x / 5 + sp.Rational(1, 2))),
+        ready_made=True,
+    ),
+    Operator(
+        "i0e", 1, torch.special.i0e, "torch.special.i0e({0})", lambda sp, x: sp.exp(-sp.Abs(x)) * sp.besseli(0, x)
+    ),
+    Operator(
+        "i1e", 1, torch.special.i1e, "torch.special.i1e({0})", lambda sp, x: sp.exp(-sp.Abs(x)) * sp.besseli(1, x)
+    ),
     # --- binary ---
     Operator("add", 2, operator.add, "{0} + {1}", lambda sp, a, b: a + b, symbol="+", commutative=True),
     Operator("sub", 2, operator.sub, "{0} - {1}", lambda sp, a, b: a - b, symbol="-"),

@@ -62,33 +62,35 @@ class Registry(Generic[T]):
             raise KeyError(f"unknown {self.kind} {name!r}; {nearest(name, self._entries)}")
         return self._entries[name]
 
-    def check(self, name: str, options: Mapping[str, Any]) -> list[str]:
-        """Faults of ``options`` for that component, as sentences; empty when there are none.
+    def check(self, name: str, options: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+        """The options as that component wants them ("1e-1" as the number 0.1), and their faults as sentences.
 
         Only keyword-only parameters of the factory are options; the others are supplied by the caller in code.
         """
         try:
             parameters = inspect.signature(self.get(name), eval_str=True).parameters.values()
         except KeyError as error:
-            return [error.args[0]]
+            return dict(options), [error.args[0]]
+        options = {str(key): value for key, value in options.items()}
         fields: dict[str, Any] = {
             p.name: (p.annotation, ... if p.default is p.empty else p.default)
             for p in parameters
             if p.kind is p.KEYWORD_ONLY
         }
-        faults = [
+        faults: list[str] = [
             f"{self.kind} {name!r} has no option {key!r}; {nearest(key, fields) if fields else 'it takes none'}"
             for key in options
             if key not in fields
         ]
-        model = create_model(f"{name}_options", __config__=ConfigDict(extra="ignore"), **fields)
+        model = create_model(f"{name}_options", __config__=ConfigDict(extra="ignore", allow_inf_nan=False), **fields)
         try:
-            model(**{key: value for key, value in options.items() if key in fields})
+            checked = model(**{key: value for key, value in options.items() if key in fields})
+            options |= checked.model_dump(exclude_unset=True)
         except ValidationError as error:
             for detail in error.errors():
                 path = ".".join(str(part) for part in detail["loc"])
                 faults.append(f"{self.kind} {name!r}: {path}: {describe_error(detail)}")
-        return faults
+        return options, faults
 
     def _discover(self) -> None:
         if self._discovered:

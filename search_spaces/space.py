@@ -1,27 +1,31 @@
-"""Search spaces: sets of expressions that can be sampled, changed and enumerated.
+"""Search spaces: finite sets of expressions that can be sampled, changed and enumerated.
 
-A space is built from *templates*, which are expressions themselves: a unary template is a function of ``x`` (such as
-``beta * x`` or ``log(abs(x) + 1e-5)``), a binary one of ``x1`` and ``x2``. What a strategy handles is the finished
-expression; the space translates between an expression and its *choice vector*, the tuple of template numbers.
+Strategies handle expressions; :meth:`SearchSpace.encode` and :func:`~search_spaces.expression.tokens` give them the two
+other views that learners want, a choice vector of fixed length and a sequence of tokens.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from itertools import product
-from math import prod
+from collections.abc import Callable, Iterator
+from itertools import islice
 
 import numpy as np
 
-from search_spaces.expression import Call, Expression, Param, Var, number_params, params, replace
-from search_spaces.parser import parse
+from search_spaces.expression import Call, Expression, Var, size, tokens, walk
+from search_spaces.operators import OPERATORS
 
 Choices = tuple[int, ...]
+_TRIES = 200
 
 
 class SearchSpace(ABC):
-    """A finite set of expressions with a fixed-length choice vector each."""
+    """A finite set of expressions. A *spelling* is one way to build a function; many spellings may be one function."""
+
+    @property
+    @abstractmethod
+    def size(self) -> int:
+        """Number of spellings."""
 
     @property
     @abstractmethod
@@ -30,16 +34,40 @@ class SearchSpace(ABC):
 
     @abstractmethod
     def decode(self, choices: Choices) -> Expression:
-        """The expression of a choice vector."""
+        """The expression of a choice vector. Raises ValueError for one that stands for none."""
 
     @abstractmethod
     def encode(self, expression: Expression) -> Choices:
         """A choice vector of the expression. Raises ValueError if the space does not contain it."""
 
+    @abstractmethod
+    def enumerate(self) -> Iterator[Expression]:
+        """All spellings, lazily, always in the same order."""
+
+    @abstractmethod
+    def sample(self, rng: np.random.Generator) -> Expression:
+        """Uniform over spellings. For uniform over functions see :class:`search_spaces.census.FunctionSampler`."""
+
     @property
-    def size(self) -> int:
-        """Number of spellings (choice vectors); the number of different functions is smaller."""
-        return prod(self.cardinalities)
+    @abstractmethod
+    def mutations(self) -> tuple[str, ...]:
+        """The kinds of mutation that make sense here."""
+
+    @abstractmethod
+    def mutate_as(self, kind: str, expression: Expression, rng: np.random.Generator) -> Expression:
+        """A member that differs by one mutation of that kind, one of :attr:`mutations`.
+
+        The expression itself comes back if the kind cannot change it, such as removing a parameter where none is.
+        """
+
+    @abstractmethod
+    def crossover(self, a: Expression, b: Expression, rng: np.random.Generator) -> Expression:
+        """A member made of parts of both."""
+
+    @property
+    @abstractmethod
+    def description(self) -> dict[str, list[str]]:
+        """What the space is made of, for people: a title to formulas."""
 
     def contains(self, expression: Expression) -> bool:
         try:
@@ -48,120 +76,122 @@ class SearchSpace(ABC):
             return False
         return True
 
-    def enumerate(self) -> Iterator[Expression]:
-        """All spellings, lazily, in the order of their choice vectors."""
-        return map(self.decode, product(*map(range, self.cardinalities)))
-
-    def sample(self, rng: np.random.Generator) -> Expression:
-        """Uniform over spellings."""
-        return self.decode(tuple(int(rng.integers(n)) for n in self.cardinalities))
-
     def mutate(self, expression: Expression, rng: np.random.Generator) -> Expression:
-        """The same expression with one choice, picked uniformly, changed to another one."""
-        choices = list(self.encode(expression))
-        free = [i for i, n in enumerate(self.cardinalities) if n > 1]
-        if not free:
-            return expression
-        position = free[int(rng.integers(len(free)))]
-        step = int(rng.integers(1, self.cardinalities[position]))
-        choices[position] = (choices[position] + step) % self.cardinalities[position]
-        return self.decode(tuple(choices))
+        """A member that differs by one mutation of a random kind; the same one only if no kind can change it."""
+        for i in rng.permutation(len(self.mutations)):
+            child = self.mutate_as(self.mutations[i], expression, rng)
+            if child != expression:
+                return child
+        return expression
 
-    def crossover(self, a: Expression, b: Expression, rng: np.random.Generator) -> Expression:
-        """Uniform crossover: every choice comes from one of the parents."""
-        pairs = zip(self.encode(a), self.encode(b), strict=True)
-        return self.decode(tuple(pair[int(rng.integers(2))] for pair in pairs))
+    def vocabulary(self, samples: int = 20_000) -> tuple[str, ...]:
+        """Every token of the space's first ``samples`` spellings and of as many random ones, sorted."""
+        rng = np.random.default_rng(0)
+        draws = (self.sample(rng) for _ in range(min(samples, self.size)))
+        return tuple(sorted({token for e in (*islice(self.enumerate(), samples), *draws) for token in tokens(e)}))
 
 
-class CoreUnitSpace(SearchSpace):
-    """Chained core units b(u1(x1), u2(x2)) of Ramachandran, Zoph and Le (2017), arXiv 1710.05941.
+class ConstrainedSpace(SearchSpace):
+    """The members of a space that meet a condition. Its ``size`` is an upper bound: the size of the whole space."""
 
-    In the first unit x1 = x2 = x; in every further one x1 is the output of the unit before and x2 = x. The choice
-    vector holds (binary, u1, u2) of the first unit, then of the second, and so on. Every use of a template with
-    learnable parameters has its own.
-    """
+    def __init__(self, space: SearchSpace, condition: Callable[[Expression], bool], says: str) -> None:
+        self.space = space
+        self.condition = condition
+        self.says = says
+        self.sample(np.random.default_rng(0))  # an empty space is a mistake that is better said now
 
-    def __init__(self, unary: Sequence[str], binary: Sequence[str], units: int = 1) -> None:
-        if units < 1:
-            raise ValueError(f"a core-unit space has at least 1 unit, got {units}")
-        self.unary = tuple(parse(text) for text in unary)
-        self.binary = tuple(parse(text) for text in binary)
-        self.units = units
+    @property
+    def size(self) -> int:
+        return self.space.size
 
     @property
     def cardinalities(self) -> tuple[int, ...]:
-        return (len(self.binary), len(self.unary), len(self.unary)) * self.units
+        return self.space.cardinalities
+
+    @property
+    def mutations(self) -> tuple[str, ...]:
+        return self.space.mutations
+
+    @property
+    def description(self) -> dict[str, list[str]]:
+        return {**self.space.description, "only": [self.says]}
 
     def decode(self, choices: Choices) -> Expression:
-        limits = self.cardinalities
-        if len(choices) != len(limits) or not all(0 <= c < n for c, n in zip(choices, limits, strict=True)):
-            raise ValueError(f"a choice vector has {len(limits)} numbers below {limits}, got {choices}")
-        fresh = _FreshParams()
-        value: Expression = Var("x")
-        for unit in range(self.units):
-            binary, first, second = choices[3 * unit : 3 * unit + 3]
-            left = replace(fresh(self.unary[first]), {Var("x"): value})
-            right = fresh(self.unary[second])
-            value = replace(fresh(self.binary[binary]), {Var("x1"): left, Var("x2"): right})
-        return number_params(value)
+        return self._checked(self.space.decode(choices))
 
     def encode(self, expression: Expression) -> Choices:
-        choices = next(self._encodings(expression, self.units), None)
-        if choices is None:
-            raise ValueError(f"{expression} is not in this space of {self.units} core unit(s)")
-        return choices
+        return self.space.encode(self._checked(expression))
 
-    def _encodings(self, expression: Expression, units: int) -> Iterator[Choices]:
-        """All choice vectors of an expression made of that many units."""
-        if units == 0:
-            if expression == Var("x"):
-                yield ()
-            return
-        for number, template in enumerate(self.binary):
-            bound = match(template, expression)
-            if bound is None:
-                continue
-            # An input that the template does not use may be anything: the first choice stands for all of them.
-            firsts = list(self._unary_matches(bound.get(Var("x1"))))
-            seconds = [i for i, inner in self._unary_matches(bound.get(Var("x2"))) if inner in (Var("x"), None)]
-            for (first, inner), second in product(firsts, seconds):
-                befores = [(0,) * (3 * units - 3)] if inner is None else self._encodings(inner, units - 1)
-                yield from ((*before, number, first, second) for before in befores)
+    def enumerate(self) -> Iterator[Expression]:
+        return filter(self.condition, self.space.enumerate())
 
-    def _unary_matches(self, expression: Expression | None) -> Iterator[tuple[int, Expression | None]]:
-        """Number and inner expression of every unary template that the expression is an instance of."""
-        if expression is None:
-            yield 0, None
-            return
-        for number, template in enumerate(self.unary):
-            bound = match(template, expression)
-            if bound is not None:
-                yield number, bound.get(Var("x"))
+    def sample(self, rng: np.random.Generator) -> Expression:
+        for _ in range(100 * _TRIES):
+            expression = self.space.sample(rng)
+            if self.condition(expression):
+                return expression
+        raise ValueError(f"hardly any expression of this space meets the constraint: {self.says}")
+
+    def mutate_as(self, kind: str, expression: Expression, rng: np.random.Generator) -> Expression:
+        children = (self.space.mutate_as(kind, expression, rng) for _ in range(_TRIES))
+        return next(filter(self.condition, children), expression)
+
+    def crossover(self, a: Expression, b: Expression, rng: np.random.Generator) -> Expression:
+        children = (self.space.crossover(a, b, rng) for _ in range(_TRIES))
+        return next(filter(self.condition, children), a)
+
+    def _checked(self, expression: Expression) -> Expression:
+        if not self.condition(expression):
+            raise ValueError(f"{expression} is not in this space: {self.says}")
+        return expression
 
 
-class _FreshParams:
-    """Gives the parameters of every template a name not used before in the same expression."""
+def constrain(
+    space: SearchSpace,
+    *,
+    contains_x: bool = False,
+    max_complexity: int | None = None,
+    forbid: tuple[str, ...] = (),
+    ready_made: bool = True,
+) -> SearchSpace:
+    """The space with the constraints that users may set; the space itself if there are none.
 
-    def __init__(self) -> None:
-        self._used = 0
+    Args:
+        contains_x: keep only expressions in which x occurs.
+        max_complexity: largest number of nodes.
+        forbid: names of operators that may not occur.
+        ready_made: False forbids the operators that are activation functions by themselves.
+    """
+    forbidden = {*forbid, *(name for name, row in OPERATORS.items() if row.ready_made and not ready_made)}
+    for name in forbid:
+        if name not in OPERATORS:
+            raise ValueError(f"forbid: unknown operator {name!r}; known: {', '.join(OPERATORS)}")
 
-    def __call__(self, template: Expression) -> Expression:
-        mapping: dict[Expression, Expression] = {}
-        for name in params(template):
-            self._used += 1
-            mapping[Param(name)] = Param(f"gamma{self._used}")
-        return replace(template, mapping)
+    def condition(expression: Expression) -> bool:
+        if max_complexity is not None and size(expression) > max_complexity:
+            return False
+        nodes = list(walk(expression))
+        if contains_x and Var("x") not in nodes:
+            return False
+        return not any(isinstance(node, Call) and node.op in forbidden for node in nodes)
+
+    says = [
+        *(["contains x"] if contains_x else []),
+        *([f"at most {max_complexity} nodes"] if max_complexity is not None else []),
+        *([f"without {', '.join(sorted(forbidden))}"] if forbidden else []),
+    ]
+    return ConstrainedSpace(space, condition, "; ".join(says)) if says else space
 
 
-def match(template: Expression, expression: Expression) -> dict[Expression, Expression] | None:
-    """What the template's inputs and parameters stand for in the expression; None if it is not an instance of it."""
-    bound: dict[Expression, Expression] = {}
+def check_mutation(kind: str, known: tuple[str, ...]) -> None:
+    if kind not in known:
+        raise ValueError(f"a mutation here is one of {', '.join(known)}; got {kind!r}")
 
-    def matches(pattern: Expression, node: Expression) -> bool:
-        if isinstance(pattern, Var) or (isinstance(pattern, Param) and isinstance(node, Param)):
-            return bound.setdefault(pattern, node) == node
-        if isinstance(pattern, Call) and isinstance(node, Call) and pattern.op == node.op:
-            return all(matches(p, n) for p, n in zip(pattern.args, node.args, strict=True))
-        return pattern == node
 
-    return bound if matches(template, expression) else None
+def random_below(rng: np.random.Generator, n: int) -> int:
+    """A uniform integer in [0, n), for n beyond 64 bits too."""
+    bits = n.bit_length()
+    while True:
+        value = int.from_bytes(rng.bytes((bits + 7) // 8), "little") >> (-bits % 8)
+        if value < n:
+            return value

@@ -23,8 +23,11 @@ def to_sympy(expression: Expression) -> Any:
 
 
 def latex(expression: Expression) -> str:
-    """LaTeX of the formula as it is spelled, without simplification."""
-    with sympy.evaluate(False):
+    """LaTeX of the formula as it is spelled, or as sympy orders it where sympy cannot print it unevaluated."""
+    try:
+        with sympy.evaluate(False):
+            return str(sympy.latex(to_sympy(expression)))
+    except RecursionError:  # sympy 1.14 on exp(-f(x)**2) within sigmoid
         return str(sympy.latex(to_sympy(expression)))
 
 

@@ -83,7 +83,7 @@ def run_trial(trial: Trial, report: Report) -> TrialResult:
     except OutOfTime as error:
         return result(TrialState.FAIL, f"{error} (limit {trial.max_seconds} s)")
     except Exception as error:
-        return result(TrialState.FAIL, f"{type(error).__name__}: {error}")
+        return result(TrialState.FAIL, " ".join(f"{type(error).__name__}: {error}".split())[:500])
     return result(TrialState.COMPLETE)
 
 

@@ -7,8 +7,9 @@ tournament; its child is a mutation or, with some probability, a crossover of tw
 from __future__ import annotations
 
 from collections import deque
+from typing import Annotated
 
-from pydantic import PositiveInt
+from pydantic import Field, PositiveInt
 
 from nas.strategies import Candidate, Objective, Signal, Strategy, strategies
 from search_spaces.expression import Expression
@@ -63,7 +64,7 @@ def evolution(
     objective: Objective,
     seed: int,
     *,
-    population_size: PositiveInt = 32,
+    population_size: Annotated[int, Field(ge=1, le=1_000_000)] = 32,
     tournament_size: PositiveInt = 8,
     crossover_probability: float = 0.2,
 ) -> Strategy:

@@ -51,9 +51,8 @@ def test_another_attempt_keeps_the_row(tmp_path):
     with Store.create(tmp_path, {}) as store:
         store.launch(record(1))
         store.launch(record(1))
-        names, rows = store.table()
-        assert len(rows) == 1
-        assert dict(zip(names, rows[0], strict=True))["attempts"] == 2
+        assert len(store.records()) == 1
+        assert store.attempts(1) == 2
 
 
 def test_failures_keep_their_reason(tmp_path):
@@ -61,9 +60,8 @@ def test_failures_keep_their_reason(tmp_path):
     with Store.create(tmp_path, {}) as store:
         store.launch(record(1))
         store.finish(1, failed)
-        names, rows = store.table()
-        row = dict(zip(names, rows[0], strict=True))
-    assert (row["state"], row["val_accuracy"], row["reason"]) == ("FAIL", None, "diverged: loss nan in epoch 1")
+        (row,) = store.records()
+    assert row.result == failed
 
 
 def test_a_reader_sees_a_study_while_it_is_written_and_cannot_write_it(tmp_path):

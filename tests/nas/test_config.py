@@ -56,7 +56,7 @@ def test_all_faults_in_one_go():
     [
         ("search.trails=3", "did you mean 'trials'"),
         ("space.name=swish2018", "unknown search space 'swish2018'; did you mean 'swish2017'?"),
-        ("space.units=0", "units: Input should be greater than 0 (got 0)"),
+        ("space.units=0", "units: Input should be greater than or equal to 1 (got 0)"),
         ("strategy.name=evolutoin", "did you mean 'evolution'"),
         ("strategy.tournament_size=99", "tournament_size is 1 to population_size = 32, got 99"),
         ("strategy.crossover_probability=2", "crossover_probability"),

@@ -13,8 +13,8 @@ from hypothesis import given
 
 from analysis.store import Record, Store
 from nas.export import ExportError, class_name, export_top, module_source
-from search_spaces.canonical import rejection
 from search_spaces.compile import to_function
+from search_spaces.equivalence import rejection
 from search_spaces.expression import params
 from tests.expressions import EXPRESSIONS
 from tests.records import make_result, make_trial

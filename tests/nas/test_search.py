@@ -16,7 +16,7 @@ from nas.config import load_config
 from nas.proposer import Proposal, Proposer
 from nas.search import RETRAIN, SEARCH, Search
 from nas.strategies import EXHAUSTED, Candidate, Objective, Strategy
-from search_spaces.canonical import fingerprint
+from search_spaces.equivalence import examine
 from search_spaces.parser import parse
 from search_spaces.presets import spaces
 from tests.records import make_result
@@ -31,7 +31,7 @@ def config(*overrides: str):
 
 def fake(trial: Trial) -> TrialResult:
     """An outcome that depends on the function and the seed alone."""
-    number = zlib.crc32(fingerprint(parse(trial.expression)).round(6).tobytes() + bytes([trial.seed]))
+    number = zlib.crc32(examine([parse(trial.expression)]).signatures.round(6).tobytes() + bytes([trial.seed]))
     if number % 9 == 0:
         return make_result(None, TrialState.FAIL)
     return make_result(0.5 + number % 1000 / 2000)
@@ -120,10 +120,9 @@ def test_resume_ends_where_an_undisturbed_run_ends(tmp_path, stop_after, strateg
         resumed = Search(settings, store)
         drive(resumed)
         after = rows(store)
-        names, table = store.table()
+        attempts = [store.attempts(r.trial.id) for r in store.records()]
     assert after == expected
     assert [row for row in after if row in before] == before  # nothing finished was trained again
-    attempts = [dict(zip(names, row, strict=True))["attempts"] for row in table]
     assert attempts.count(2) == len(interrupted)
     assert (resumed.counts, resumed.proposals, resumed.best) == (
         undisturbed.counts,

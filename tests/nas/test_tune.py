@@ -167,6 +167,46 @@ def test_a_lost_worker_is_a_failed_trial_and_the_search_goes_on(tmp_path):
     assert Counter(r.trial.stage for r in rows)["search"] == 4
 
 
+def test_packages_of_the_users_folder_do_not_hide_ours(tmp_path):
+    """Ray would put the working directory first on the path of its workers."""
+    for name in ("analysis", "trainers", "search_spaces"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise ImportError('the user has a package of this name')")
+    script = Path(sys.executable).with_name("nas")
+    process = subprocess.run(
+        [script, "search", "digits", *SMALL, "search.trials=2", "baselines=[]", "retrain.top=0", "--run", "run"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert process.returncode in (0, 1), process.stdout + process.stderr  # 1: both candidates diverged
+    rows = records(tmp_path / "run")
+    assert len(rows) == 2
+    assert all(r.result.parameters for r in rows)  # trained, whatever came of it
+
+
+def test_workers_that_cannot_start_are_not_the_candidates_fault(tmp_path, monkeypatch):
+    """Nothing is recorded as failed, and the search ends with the reason."""
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "sklearn.py").write_text("import os; os._exit(7)")  # every worker dies while it loads the digits
+    run = tmp_path / "study"
+    program = (
+        "import sys, sklearn.datasets, os; os.environ['PYTHONPATH'] = sys.argv.pop(1); from nas.cli import main; main()"
+    )
+    process = subprocess.run(
+        [sys.executable, "-c", program, str(broken), "search", "digits", *SMALL, "--run", str(run)],
+        capture_output=True,
+        text=True,
+        timeout=180,
+    )
+    assert process.returncode == 2, process.stdout + process.stderr
+    assert "no worker process could run a trial" in process.stderr
+    assert "Traceback" not in process.stderr
+    assert not finished(run, 1)
+
+
 def test_ctrl_c_says_how_to_go_on(tmp_path):
     run = tmp_path / "study"
     process = start("search", "digits", *SMALL, "search.trials=60", "--run", str(run))

@@ -1,79 +1,150 @@
-"""The core-unit space: counts, encoding, and moves that stay inside."""
+"""Every registered space through the contract, published sizes, constraints, and what is refused."""
 
 from __future__ import annotations
 
-from itertools import islice
+from collections import Counter
 
 import numpy as np
 import pytest
+from scipy import stats
 
+from search_spaces.expression import Call, params, size, walk
+from search_spaces.operators import OPERATORS
 from search_spaces.parser import parse
 from search_spaces.presets import spaces
+from search_spaces.shape_space import parse_shape
+from tests.contracts.space import check_space
+
+CUSTOM = {
+    "shapes": ["u(x)", "b(u(x), x)", "n(u(x), x, u(x))"],
+    "unary": ["tanh", "sigmoid(beta * x)", "x", "sinc"],
+    "binary": ["mul", "max(x1, 0.1 * x2)"],
+    "nary": ["add"],
+}
+EXAMPLES = [
+    ("swish2017", {}),
+    ("swish2017", {"units": 3}),
+    ("three_node", {}),
+    ("three_node", {"ready_made": False}),
+    ("four_node", {}),
+    ("grafs", {}),
+    ("tree", {}),
+    ("tree", {"max_depth": 6, "max_nodes": 12, "max_params": 0}),
+    ("tree", {"operators": ["add", "mul", "tanh", "sigmoid"], "constants": [1, 0.5]}),
+    ("custom", CUSTOM),
+    ("custom", CUSTOM | {"contains_x": True, "max_complexity": 6, "forbid": ["sinc"]}),
+]
 
 
-@pytest.fixture(params=[1, 2, 3])
-def space(request):
-    return spaces.get("swish2017")(units=request.param)
+@pytest.mark.parametrize(("name", "options"), EXAMPLES, ids=lambda value: value if isinstance(value, str) else None)
+def test_contract(name, options):
+    check_space(spaces.get(name)(**options))
 
 
-def test_sizes_are_the_papers():
-    """25 * 25 * 10 forms of one unit (section 2 of arXiv 1710.05941), 3.9e7 of two chained ones."""
-    assert spaces.get("swish2017")(units=1).size == 6_250
-    assert spaces.get("swish2017")(units=2).size == 6_250**2 == 39_062_500
+def test_every_registered_space_is_among_the_examples():
+    assert set(spaces.names()) == {name for name, _ in EXAMPLES}
 
 
-def test_one_unit_enumerates_every_spelling_once():
-    space = spaces.get("swish2017")()
-    everything = list(space.enumerate())
-    assert len(everything) == 6_250
-    assert parse("x * sigmoid(x)") in everything
-    assert parse("sigmoid(beta * x) * x") in everything
-    assert all(space.decode(space.encode(e)) == e for e in everything)
+@pytest.mark.parametrize(
+    ("name", "options", "count"),
+    [
+        ("swish2017", {}, 6_250),  # section 2 of arXiv 1710.05941
+        ("swish2017", {"units": 2}, 39_062_500),  # 3.9e7
+        ("three_node", {}, 5_103),
+        ("three_node", {"ready_made": False}, 2_527),
+        ("four_node", {}, 1_023_516),
+        ("grafs", {}, 25**4 * 10**2),
+    ],
+)
+def test_sizes_are_the_published_ones(name, options, count):
+    assert spaces.get(name)(**options).size == count
 
 
-def test_enumeration_is_lazy():
-    assert len(list(islice(spaces.get("swish2017")(units=6).enumerate(), 10))) == 10
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("swish2017", {}), ("three_node", {}), ("custom", CUSTOM), ("tree", {"max_nodes": 4, "max_depth": 3})],
+)
+def test_size_is_the_number_of_enumerated_spellings(name, options):
+    space = spaces.get(name)(**options)
+    assert sum(1 for _ in space.enumerate()) == space.size
 
 
-def test_samples_are_members_and_encode(space):
-    rng = np.random.default_rng(0)
-    for _ in range(100):
-        expression = space.sample(rng)
-        assert space.contains(expression)
-        assert space.decode(space.encode(expression)) == expression
+def test_trees_are_enumerated_once_each_and_within_their_limits():
+    space = spaces.get("tree")(operators=["add", "tanh", "sin"], max_depth=3, max_nodes=5, max_params=2)
+    members = list(space.enumerate())
+    assert len(members) == len(set(members)) == space.size
+    assert max(len(params(member)) for member in members) == 2
+    # x, two operators on top of each other, and sums: worked out by hand for trees without parameters
+    plain = [member for member in members if not params(member)]
+    by_size = Counter(map(size, plain))
+    assert by_size == {1: 1, 2: 2, 3: 4 + 1, 4: 2 + 4, 5: 4 + 2}
 
 
-def test_samples_are_uniform_over_the_choices():
-    """Chi-square of 5,000 first choices against the uniform distribution, at 1 in 1,000."""
-    from scipy import stats
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("custom", CUSTOM),
+        ("tree", {"operators": ["add", "tanh", "sin"], "max_depth": 3, "max_nodes": 5, "max_params": 1}),
+    ],
+)
+def test_samples_are_uniform_over_spellings(name, options):
+    """Chi-square against the uniform distribution over all spellings, at 1 in 1,000."""
+    space = spaces.get(name)(**options)
+    members = Counter(space.enumerate())
+    rng = np.random.default_rng(5)
+    drawn = Counter(space.sample(rng) for _ in range(100 * space.size))
+    assert set(drawn) == set(members)
+    observed = [drawn[member] for member in members]
+    expected = [100 * count for count in members.values()]
+    assert stats.chisquare(observed, expected).pvalue > 1e-3
 
-    space = spaces.get("swish2017")()
-    rng = np.random.default_rng(1)
-    draws = [space.encode(space.sample(rng)) for _ in range(5_000)]
-    second = np.bincount([d[1] for d in draws if d[0] == 0], minlength=25)  # sums keep both unary choices
-    assert stats.chisquare(second).pvalue > 1e-3
+
+def test_x_times_sigmoid_has_three_spellings_without_ready_made_functions():
+    """Two products and sigmoid(x) / (1 / x); so uniform draws from 2,527 need 632 on average to meet one."""
+    from search_spaces.equivalence import EquivalenceIndex, examine
+
+    members = list(spaces.get("three_node")(ready_made=False).enumerate())
+    swish = EquivalenceIndex()
+    swish.add(parse("x * sigmoid(x)"))
+    rows = examine(members).signatures
+    wanted = examine([parse("x * sigmoid(x)")]).signatures[0]
+    near = [m for m, row in zip(members, rows, strict=True) if np.abs(row - wanted).max() < 1e-6]
+    assert sorted(map(str, near)) == ["sigmoid(x) * x", "sigmoid(x) / (1 / x)", "x * sigmoid(x)"]
+    assert all(swish.find(m) for m in near)
+    # The smallest of 3 places in a random order of 2,527 is (2,527 + 1) / (3 + 1) on average.
+    assert (len(members) + 1) / (len(near) + 1) == 632
 
 
-def test_mutation_changes_one_choice_to_another_one():
+def test_a_mutation_changes_one_slot():
     space = spaces.get("swish2017")(units=2)
     rng = np.random.default_rng(2)
-    choices = (0, 14, 0, 1, 12, 20)
+    choices = (0, 14, 1, 12, 20, 0, 1)
     parent = space.decode(choices)
     assert space.encode(parent) == choices
-    seen = set()
-    for _ in range(300):
-        child = space.mutate(parent, rng)
-        assert space.contains(child)
-        differing = [i for i, choice in enumerate(space.encode(child)) if choice != choices[i]]
-        assert differing  # never the parent again
-        seen.update(differing if len(differing) == 1 else ())  # another spelling may encode to other choices
-    assert seen == set(range(6))
+    changed = Counter()
+    for _ in range(400):
+        child = space.encode(space.mutate_as("change_one", parent, rng))
+        changed[tuple(i for i, (a, b) in enumerate(zip(child, choices, strict=True)) if a != b)] += 1
+    single = {position for positions in changed for position in positions if len(positions) == 1}
+    assert single == set(range(1, 7))
+
+
+def test_parameters_are_added_moved_and_removed():
+    rng = np.random.default_rng(1)
+    space = spaces.get("tree")(operators=["mul", "sigmoid", "tanh"], max_params=3)
+    swish = parse("x * sigmoid(beta * x)")
+    assert {str(space.mutate_as("remove_parameter", swish, rng)) for _ in range(20)} == {"x * sigmoid(x)"}
+    moved = {str(space.mutate_as("move_parameter", swish, rng)) for _ in range(100)}
+    assert moved == {"beta * x * sigmoid(x)", "x * (beta * sigmoid(x))"}
+    added = {space.mutate_as("add_parameter", swish, rng) for _ in range(100)}
+    assert {len(params(e)) for e in added} == {2}
+    assert len(added) == 2
 
 
 def test_crossover_takes_every_choice_from_a_parent():
     space = spaces.get("swish2017")(units=2)
     rng = np.random.default_rng(3)
-    a, b = (0, 14, 0, 1, 12, 20), (1, 20, 12, 0, 15, 23)
+    a, b = (0, 14, 1, 12, 20, 0, 1), (0, 12, 20, 15, 23, 1, 0)
     children = {space.encode(space.crossover(space.decode(a), space.decode(b), rng)) for _ in range(200)}
     assert len(children) > 30
     assert all(c in pair for child in children for c, pair in zip(child, zip(a, b, strict=True), strict=True))
@@ -81,7 +152,19 @@ def test_crossover_takes_every_choice_from_a_parent():
 
 def test_every_use_of_a_template_has_its_own_parameter():
     space = spaces.get("swish2017")()
-    assert str(space.decode((9, 6, 7))) == "beta * (beta2 * x) + (1 - beta) * (x + beta3)"
+    assert str(space.decode((0, 6, 7, 9))) == "beta * (beta2 * x) + (1 - beta) * (x + beta3)"
+    assert not space.contains(parse("beta * x + beta * x"))
+
+
+def test_constraints_hold_for_every_member():
+    space = spaces.get("custom")(**CUSTOM, contains_x=True, max_complexity=5, ready_made=False, forbid=["max"])
+    members = list(space.enumerate())
+    assert members
+    for member in members:
+        nodes = list(walk(member))
+        assert size(member) <= 5
+        assert not any(isinstance(n, Call) and (OPERATORS[n.op].ready_made or n.op == "max") for n in nodes)
+    assert not space.contains(parse("max(tanh(x), 0.1 * x)"))
 
 
 def test_strangers_are_not_members():
@@ -92,5 +175,38 @@ def test_strangers_are_not_members():
         space.encode(parse("x"))
     with pytest.raises(ValueError, match="choice vector"):
         space.decode((10, 0, 0))
-    with pytest.raises(ValueError, match="at least 1 unit"):
-        spaces.get("swish2017")(units=0)
+    with pytest.raises(ValueError, match="not one tree"):
+        spaces.get("tree")(operators=["add"], max_nodes=3).decode((1, 1, 0, 0, 0, 0))
+    with pytest.raises(ValueError, match="a mutation here is one of change_one"):
+        space.mutate_as("improve", parse("x + x"), np.random.default_rng(0))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("swish2017", {"units": 0}, "1 to"),
+        ("tree", {"operators": ["tanhh"]}, "unknown operator 'tanhh'"),
+        ("tree", {"max_nodes": 99}, "max_nodes is 1 to 31"),
+        ("tree", {"forbid": ["nope"]}, "unknown operator 'nope'"),
+        ("custom", {"shapes": ["u(x)"]}, "no unary templates"),
+        ("custom", {"shapes": ["u(y)"], "unary": ["tanh"]}, "expected u, b, n or x, found 'y'"),
+        ("custom", {"shapes": ["b(u(x) x)"], "unary": ["tanh"], "binary": ["add"]}, "expected ','"),
+        ("custom", {"shapes": ["u(x) x"], "unary": ["tanh"]}, "expected the end"),
+        ("custom", {"shapes": ["u(" * 40], "unary": ["tanh"]}, "at most 16 levels"),
+        ("custom", {"shapes": ["x"], "unary": ["tanh"]}, "at least one slot"),
+        ("custom", {"shapes": [], "unary": ["tanh"]}, "at least one shape"),
+        ("custom", {"shapes": ["u(x)"], "unary": ["tanh", "tanh(x)"]}, "there twice"),
+        ("custom", {"shapes": ["u(x)"], "unary": ["x1 + 1"]}, "its inputs are x"),
+        ("custom", {"shapes": ["u(x)"], "unary": ["x +"]}, "found the end"),
+        ("custom", {"shapes": ["u(x)"], "unary": ["add"]}, "takes 2"),
+        ("custom", {"shapes": ["u(x)"], "unary": ["tanh"], "forbid": ["tanh"]}, "hardly any expression"),
+    ],
+)
+def test_what_is_no_space_is_refused(name, options, message):
+    with pytest.raises(ValueError, match="(?s)" + message.replace("(", r"\(")):
+        spaces.get(name)(**options)
+
+
+def test_shapes_read_as_they_are_written():
+    cell = parse_shape("b( u(b(u(x),x)), u(x) )")
+    assert [slot.kind for slot in cell.slots()] == ["u", "b", "u", "u", "b"]

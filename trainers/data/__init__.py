@@ -67,6 +67,11 @@ def hold_out(x: Tensor, y: Tensor, val_fraction: float, *, crop_padding: int = 0
     for label in y.unique():
         members = order[y[order] == label]
         val[members[: round(len(members) * val_fraction)]] = True
+    if val.all() or not val.any():
+        part = "training" if val.all() else "validation"
+        raise DataError(
+            f"val_fraction {val_fraction} of {len(y)} images leaves no {part} image; choose another fraction"
+        )
     channels = [x[~val, c].float() / 255 for c in range(x.shape[1])]  # one at a time: it is 4 times the images' size
     return Images(
         train_x=x[~val],

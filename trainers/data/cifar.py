@@ -32,7 +32,7 @@ def cifar10(
     Options: ``root`` (folder), ``download`` (fetch it with torchvision if it is not there), ``val_fraction`` of the
     training set held out, ``train_size`` to use only the first so many training images (for quick looks).
     """
-    return _cifar("CIFAR10", ("label",), root, download, val_fraction, train_size)
+    return _cifar("CIFAR10", 10, ("label",), root, download, val_fraction, train_size)
 
 
 @datasets.register("cifar100")
@@ -40,18 +40,32 @@ def cifar100(
     *, root: str = "data", download: bool = False, val_fraction: Fraction = 0.1, train_size: PositiveInt | None = None
 ) -> Images:
     """CIFAR-100, 100 fine classes. Options and augmentation as for cifar10."""
-    return _cifar("CIFAR100", ("fine_label", "label"), root, download, val_fraction, train_size)
+    return _cifar("CIFAR100", 100, ("fine_label", "label"), root, download, val_fraction, train_size)
 
 
 def _cifar(
-    name: str, label_columns: tuple[str, ...], root: str, download: bool, val_fraction: float, train_size: int | None
+    name: str,
+    classes: int,
+    label_columns: tuple[str, ...],
+    root: str,
+    download: bool,
+    val_fraction: float,
+    train_size: int | None,
 ) -> Images:
     if train_size is not None and train_size > _SIZE:
         raise DataError(f"train_size is at most {_SIZE}, got {train_size}")
-    folder = Path(root).expanduser()
-    shards = sorted(folder.glob("train*.parquet")) or sorted(folder.glob("*/train*.parquet"))
+    try:
+        folder = Path(root).expanduser()
+        shards = sorted(folder.glob("train*.parquet")) or sorted(folder.glob("*/train*.parquet"))
+    except (OSError, ValueError, RuntimeError) as error:
+        raise DataError(f"data.root={root[:80]!r} is no folder that can be read ({error})") from error
     if shards:
         x, y = _from_parquet(name, shards, label_columns, train_size or _SIZE)
+        if x.shape[1:] != (3, 32, 32) or y.min() < 0 or y.max() >= classes:
+            raise DataError(
+                f"{name} has images of 32x32 pixels and labels 0 to {classes - 1}; {folder} has images of "
+                f"{x.shape[3]}x{x.shape[2]} and labels {int(y.min())} to {int(y.max())}; point data.root to {name}"
+            )
     else:
         x, y = _from_torchvision(name, folder, download, train_size or _SIZE)
     return hold_out(x, y, val_fraction, crop_padding=4, flip=True)
@@ -72,7 +86,7 @@ def _from_parquet(name: str, shards: list[Path], label_columns: tuple[str, ...],
         )
     try:
         pixels = np.stack([np.asarray(Image.open(io.BytesIO(c["bytes"])).convert("RGB")) for c in cells[:first]])
-    except (OSError, KeyError, TypeError, ValueError) as error:
+    except (OSError, KeyError, TypeError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f"{shards[0].parent} holds an image that cannot be read ({error}); fetch it again") from error
     return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous(), torch.tensor(labels[:first])
 
@@ -90,7 +104,12 @@ def _read_shard(shard: Path, label_columns: tuple[str, ...]) -> tuple[list[dict[
             f"{shard} must have an image column (img or image) and a label column ({' or '.join(label_columns)}), "
             f"it has: {', '.join(table.column_names)}"
         )
-    return table[image_column].to_pylist(), table[label_column].to_pylist()
+    labels = table[label_column]
+    if not pa.types.is_integer(labels.type) or labels.null_count:
+        raise DataError(
+            f"{shard}: labels are whole numbers, none missing; {label_column} is {labels.type}; fetch it again"
+        )
+    return table[image_column].to_pylist(), labels.to_pylist()
 
 
 def _from_torchvision(name: str, folder: Path, download: bool, first: int) -> tuple[Tensor, Tensor]:
