@@ -20,6 +20,7 @@ COLUMNS = {
     "rank": "position, 1 is best",
     "formula": "the activation function",
     "name": "its name, if it is a known one",
+    "likeness": "the known function that it is (=), up to scale, shift and reflection, or nearly is (~)",
     "val_accuracy": "mean over seeds, 0 to 1",
     "val_accuracy_std": "standard deviation over seeds",
     "val_loss": "mean cross-entropy over seeds, nats",
@@ -49,7 +50,7 @@ def trials(store: Store) -> pd.DataFrame:
     rows = []
     for record in store.records():
         trial, result = record.trial, record.result or TrialResult(TrialState.RUNNING)
-        row = {name: getattr(record, name) for name in ("function_key", "formula", "known_name")}
+        row = {name: getattr(record, name) for name in ("function_key", "formula", "known_name", "likeness")}
         row |= {name: getattr(trial, name) for name in ("id", "stage", "expression", "seed")}
         row |= {name: getattr(result, name) for name in ("parameters", "reason")}
         row |= {name: result.metrics.get(name, math.nan) for name in METRICS}
@@ -114,6 +115,7 @@ def _aggregate(group: pd.DataFrame, relu: dict[int, float]) -> dict[str, Any]:
     return {
         "formula": first["formula"],
         "name": first["known_name"],
+        "likeness": first["likeness"],
         **{metric: used[metric].mean() for metric in METRICS},
         "val_accuracy_std": used["val_accuracy"].std() if len(used) > 1 else math.nan,
         "val_loss_std": used["val_loss"].std() if len(used) > 1 else math.nan,

@@ -18,7 +18,7 @@ from typing import Any, Literal
 from trainers.trial import Trial, TrialResult, TrialState
 
 FILE_NAME = "study.db"
-_VERSION = 1
+_VERSION = 2
 _SCHEMA = """
 CREATE TABLE study (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE trials (
@@ -28,6 +28,7 @@ CREATE TABLE trials (
     function_key TEXT NOT NULL,
     formula TEXT NOT NULL,
     known_name TEXT,
+    likeness TEXT,
     seed INTEGER NOT NULL,
     state TEXT NOT NULL,
     val_accuracy REAL,
@@ -56,6 +57,7 @@ class Record:
         function_key: equal for equal functions of a study.
         formula: the trial's expression in a simpler spelling, for people.
         known_name: "SiLU" for the function of that name.
+        likeness: the known function that it is ("= SiLU"), up to scale, shift and reflection, or nearly is ("~ GELU").
     """
 
     trial: Trial
@@ -63,6 +65,7 @@ class Record:
     formula: str
     known_name: str | None
     result: TrialResult | None
+    likeness: str | None = None
 
 
 @dataclass(frozen=True)
@@ -146,8 +149,8 @@ class Store:
         trial = record.trial
         self._db.execute(
             "INSERT INTO trials "
-            "(id, stage, expression, function_key, formula, known_name, seed, state, launched, trial)"
-            f" VALUES (?, ?, ?, ?, ?, ?, ?, ?, {_NEXT_EVENT}, ?)"
+            "(id, stage, expression, function_key, formula, known_name, likeness, seed, state, launched, trial)"
+            f" VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, {_NEXT_EVENT}, ?)"
             " ON CONFLICT(id) DO UPDATE SET attempts = attempts + 1 WHERE state = 'RUNNING'",
             (
                 trial.id,
@@ -156,6 +159,7 @@ class Store:
                 record.function_key,
                 record.formula,
                 record.known_name,
+                record.likeness,
                 trial.seed,
                 TrialState.RUNNING,
                 trial.to_json(),
@@ -201,10 +205,12 @@ class Store:
         return int(self._db.execute("SELECT attempts FROM trials WHERE id = ?", (trial_id,)).fetchone()[0])
 
 
-_RECORD = "trial, function_key, formula, known_name, result"
+_RECORD = "trial, function_key, formula, known_name, result, likeness"
 _NEXT_EVENT = "(SELECT 1 + MAX(IFNULL(MAX(launched), 0), IFNULL(MAX(finished), 0)) FROM trials)"
 
 
-def _record(trial: str, function_key: str, formula: str, known_name: str | None, result: str | None) -> Record:
+def _record(
+    trial: str, function_key: str, formula: str, known_name: str | None, result: str | None, likeness: str | None
+) -> Record:
     outcome = None if result is None else TrialResult.from_json(result)
-    return Record(Trial.from_json(trial), function_key, formula, known_name, outcome)
+    return Record(Trial.from_json(trial), function_key, formula, known_name, outcome, likeness)

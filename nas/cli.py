@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from pandas import DataFrame
     from rich.console import Console
 
@@ -46,6 +48,14 @@ class Sort(StrEnum):
     SECONDS = "seconds"
     PARAMETERS = "parameters"
     FORMULA = "formula"
+
+
+class Equivalence(StrEnum):
+    """Mirrors search_spaces.equivalence.LEVELS, which costs an import of torch."""
+
+    EXACT = "exact"
+    REFLECTION = "reflection"
+    AFFINE = "affine"
 
 
 def _version(wanted: bool) -> None:
@@ -112,6 +122,37 @@ def leaderboard(
 
 
 @app.command()
+def space(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A preset such as three_node, or a YAML file.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Options of the space, such as units=2.")
+    ] = None,
+    equivalence: Annotated[Equivalence, typer.Option(help="What counts as the same function.")] = Equivalence.EXACT,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    enumerate: Annotated[
+        Path | None, typer.Option("--enumerate", metavar="FILE", help="Write every function, one a line.")
+    ] = None,
+    trainable: Annotated[
+        bool, typer.Option("--trainable", help="Write only functions that are finite and not affine.")
+    ] = False,
+) -> None:
+    """Print what a search space is made of and how many different functions it holds."""
+    from nas import spaces
+
+    options, chosen = spaces.load_space(name, overrides or [])
+    console = _console()
+    with _status(f"counting the functions of {name}: {chosen.size:,} spellings"):
+        census = spaces.count(chosen, equivalence.value)
+        written = None if enumerate is None else spaces.write_functions(chosen, census, enumerate, trainable)
+    if json:
+        typer.echo(spaces.as_json(options, chosen, census, equivalence.value))
+    else:
+        console.print(spaces.as_table(options, chosen, census, equivalence.value))
+    if written is not None:
+        typer.echo(f"{written:,} functions written to {enumerate}", err=True)
+
+
+@app.command()
 def export(
     run: RunArgument,
     top: Annotated[int, typer.Option("--top", "-n", min=1, help="How many of the best functions found.")] = 1,
@@ -153,6 +194,16 @@ def _console() -> Console:
 
     console = Console(highlight=False)
     return console if console.is_terminal else Console(highlight=False, width=160)
+
+
+def _status(text: str) -> AbstractContextManager[object]:
+    """A spinner on the terminal while something takes its time; nothing elsewhere."""
+    from contextlib import nullcontext
+
+    from rich.console import Console
+
+    console = Console(stderr=True, highlight=False)
+    return console.status(text) if console.is_terminal else nullcontext()
 
 
 def _print_leaderboard(rows: DataFrame) -> None:

@@ -162,7 +162,7 @@ def load_config(name: str, overrides: list[str] | None = None) -> ExperimentConf
     shipped = shipped_configs()
     path = shipped.get(name) or Path(name)  # a file of a shipped name is meant by ./name
     values = read_yaml(path, f"no such file, nor a shipped configuration; {nearest(name, shipped)}")
-    faults = [fault for text in overrides or [] if (fault := _override(values, text))]
+    faults = [fault for text in overrides or [] if (fault := apply_override(values, text))]
     return _validated(values, str(path), faults)
 
 
@@ -186,7 +186,7 @@ def restore_config(values: Mapping[str, Any]) -> ExperimentConfig:
     return _validated(dict(values), "the study's configuration", [])
 
 
-def _override(values: dict[str, Any], text: str) -> str | None:
+def apply_override(values: dict[str, Any], text: str) -> str | None:
     """Apply one ``a.b=value``; a sentence if that is impossible."""
     key, separator, raw = text.partition("=")
     if not separator or not key.strip():

@@ -22,6 +22,7 @@ from search_spaces.equivalence import EquivalenceIndex
 from search_spaces.expression import Expression, number_params
 from search_spaces.known import known_expression, recognize
 from search_spaces.parser import parse
+from search_spaces.recognition import likeness
 from trainers.trial import Trial, TrialResult, TrialState
 
 SEARCH, RETRAIN = "search", "retrain"
@@ -148,7 +149,8 @@ class Search:
             param_shape=c.trial.param_shape,
             device=c.trial.device,
         )
-        record = Record(trial, key, str(number_params(simplify(expression))), recognize(expression), None)
+        formula, found = str(number_params(simplify(expression))), likeness(expression)
+        record = Record(trial, key, formula, recognize(expression), None, None if found is None else str(found))
         self.store.launch(record)
         self._add(record)
         return trial

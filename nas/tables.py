@@ -54,8 +54,8 @@ def leaderboard_json(rows: pd.DataFrame) -> str:
 
 def _formula(row: dict[str, Any]) -> Text:
     text = Text(row["formula"])
-    if row["name"]:
-        text.append(f"  = {row['name']}", style="cyan")
+    if row["likeness"]:
+        text.append(f"  {row['likeness']}", style="cyan")
     if not row["found"]:
         text.append("  baseline", style="dim italic")
     return text

@@ -1,8 +1,10 @@
 """The named activation functions: baselines of a search, and names for what it rediscovers.
 
 Formulas in the expression language; where a function has a published learnable parameter it is spelled with one.
-Sources: ReLU^2, Primer (arXiv 2109.08668); Mish (1908.08681); GoLU (2502.03654); TanhExp (2003.09855); the functions
-named "2017: ..." are the other finds of Ramachandran, Zoph and Le (1710.05941).
+Sources: PReLU (arXiv 1502.01852); CELU (1704.07483); Swish-T (2407.01012); xIELU (2411.13010), with its two parameters
+as they stand in the formula; penalised tanh (1602.05980); LiSHT (1901.05894); ReLU^2, Primer (2109.08668); Mish
+(1908.08681); GoLU (2502.03654); TanhExp (2003.09855). The functions named "2017: ..." are the other finds of
+Ramachandran, Zoph and Le (1710.05941).
 """
 
 from __future__ import annotations
@@ -20,7 +22,10 @@ KNOWN = MappingProxyType(
         "identity": "x",
         "ReLU": "max(x, 0)",
         "LeakyReLU": "max(x, 0.01 * x)",
+        "PReLU": "max(x, 0) + beta * min(x, 0)",
+        "ReLU6": "min(max(x, 0), 6)",
         "ELU": "max(x, 0) + expm1(min(x, 0))",
+        "CELU": "max(x, 0) + beta * expm1(min(x, 0) / beta)",
         "SELU": "1.0507009873554805 * (max(x, 0) + 1.6732632423543772 * expm1(min(x, 0)))",
         "GELU": "0.5 * x * (1 + erf(x * 0.7071067811865476))",
         "GELU (tanh)": "0.5 * x * (1 + tanh(0.7978845608028654 * (x + 0.044715 * x ** 3)))",
@@ -32,7 +37,14 @@ KNOWN = MappingProxyType(
         "ReLU^2": "max(x, 0) ** 2",
         "GoLU": "x * exp(-exp(-x))",
         "TanhExp": "x * tanh(exp(x))",
+        "Swish-T": "x * sigmoid(beta * x) + 0.1 * tanh(x)",
+        "xIELU": "0.5 * x + alpha * max(x, 0) ** 2 + beta * (expm1(min(x, 0)) - min(x, 0))",
+        "GELU + 0.1 sin": "0.5 * x * (1 + erf(x * 0.7071067811865476)) + 0.1 * sin(x)",
+        "penalized tanh": "max(tanh(x), 0.25 * tanh(x))",
+        "LiSHT": "x * tanh(x)",
         "sigmoid": "sigmoid(x)",
+        "HardSigmoid": "min(max(x / 6 + 0.5, 0), 1)",
+        "HardTanh": "min(max(x, -1), 1)",
         "tanh": "tanh(x)",
         "softsign": "softsign(x)",
         "erf": "erf(x)",

@@ -88,3 +88,44 @@ def test_what_is_no_study_is_refused(tmp_path):
         Store.open(tmp_path)
     with pytest.raises(StoreError, match="nas resume"):
         Store.create(tmp_path, {})
+
+
+@pytest.mark.parametrize("name", ["q?b", "a#b", "50%", "with space", "ä"])
+def test_any_folder_name_will_do(tmp_path, name):
+    run = tmp_path / name
+    run.mkdir()
+    with Store.create(run, {"a": 1}) as store:
+        store.launch(record(1))
+    with Store.open(run) as store:
+        assert len(store.records()) == 1
+    assert [p.name for p in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "DELETE FROM study WHERE key = 'config'",
+        "UPDATE study SET value = '{' WHERE key = 'version'",
+        "UPDATE study SET value = '[' WHERE key = 'config'",
+        "DROP TABLE trials",
+        "UPDATE trials SET trial = '{}'",
+        "UPDATE trials SET result = 'null and void'",
+        'UPDATE trials SET result = \'{"state": "WON"}\'',
+    ],
+)
+@pytest.mark.parametrize("write", [False, True])
+def test_a_damaged_study_is_refused_in_a_sentence(tmp_path, damage, write):
+    with Store.create(tmp_path, {}) as store:
+        store.launch(record(1))
+        store.finish(1, make_result(0.9))
+    with sqlite3.connect(tmp_path / "study.db") as db:
+        db.execute(damage)
+    with pytest.raises(StoreError, match="cannot be read as a study"):
+        Store.open(tmp_path, write=write)
+
+
+def test_a_killed_creation_leaves_no_half_made_study(tmp_path):
+    (tmp_path / "study.new").write_bytes(b"half a file")
+    with Store.create(tmp_path, {"a": 1}) as store:
+        assert store.get("config") == {"a": 1}
+    assert not (tmp_path / "study.new").exists()

@@ -27,6 +27,29 @@ def test_overrides_are_yaml_values():
     assert config.data.options == {"val_fraction": 0.5}
 
 
+def test_options_of_components_are_converted_like_the_others():
+    """YAML 1.1 reads 1e-1 as text; a quoted number and a whole float are meant as numbers."""
+    options = ["data.val_fraction=1e-1", "strategy.population_size=32.0", "model.width='4'", "space.units='2'"]
+    config = load_config("digits", options)
+    assert config.data.options["val_fraction"] == 0.1
+    assert config.strategy.options["population_size"] == 32
+    assert isinstance(config.strategy.options["population_size"], int)
+    assert config.model.options["width"] == 4
+    assert config.make_space().size == 6_250**2
+    cifar = load_config("cifar10_resnet20", ["data.download='no'"])
+    assert cifar.data.options["download"] is False
+
+
+def test_a_file_does_not_hide_a_shipped_configuration(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "digits").write_text("not one")
+    assert load_config("digits").name == "digits"
+
+
+def test_unreadable_names_are_refused():
+    assert "cannot be read" in faults(config="x" * 300)[0]
+
+
 def test_a_stored_configuration_is_restored():
     config = load_config("digits", ["seed=3"])
     assert restore_config(config.model_dump(mode="json")) == config
@@ -71,6 +94,16 @@ def test_all_faults_in_one_go():
         ("search.trials={1", "is not YAML"),
         ("nonsense", "has the form key=value, got 'nonsense'"),
         ("space=null", "space"),
+        ("name=2026-13-45", "is not YAML"),
+        ("seed=" + "9" * 5000, "is not YAML"),
+        ("name=" + "[" * 3000, "is not YAML"),
+        ("model={name: resnet8, 5: 3}", "has no option '5'"),
+        ("data={name: cifar10, root: ~nosuchuserhere}", "nosuchuserhere"),
+        ("space.units=5000000000000", "less than or equal to 8"),
+        ("strategy.population_size=99999999999999999999", "less than or equal to"),
+        ("strategy.crossover_probability=.nan", "crossover_probability"),
+        ("recipe.learning_rate=.inf", "finite number"),
+        ("search.equivalence=loose", "'exact', 'reflection' or 'affine'"),
     ],
 )
 def test_single_faults(override, message):

@@ -179,3 +179,30 @@ def test_nothing_to_export(tmp_path):
         pass
     with pytest.raises(ExportError, match="no completed function"):
         export_top(tmp_path, 1, tmp_path / "out")
+
+
+def test_names_in_a_study_cannot_run_code(run, tmp_path):
+    """They come from a file that somebody may have sent: in the exported docstring they are only text."""
+    proof = tmp_path / "proof"
+    evil = f'1"""+str(__import__("os").mkdir("{proof}"))+"""\\x'
+    with Store.open(run, write=True) as store:
+        store.put("nas_version", evil)
+        store.put("created", evil)
+        config = store.get("config")
+        config["space"]["name"] = evil
+        store.put("config", config)
+    moved = run.with_name('z"""+q+"""')
+    run.rename(moved)
+    (path,) = export_top(moved, 1, tmp_path / "out")
+    load(path)
+    assert not proof.exists()
+    assert json.loads(path.with_suffix(".json").read_text())["nas_version"] == evil
+
+
+def test_a_file_that_fails_its_check_replaces_nothing(run, tmp_path, monkeypatch):
+    (tmp_path / "swish.py").write_text("mine")
+    monkeypatch.setattr("nas.export.to_function", lambda expression: lambda x, **parameters: x * parameters["beta"])
+    with pytest.raises(ExportError, match="does not compute"):
+        export_top(run, 1, tmp_path)
+    assert [p.name for p in tmp_path.iterdir() if p.suffix == ".py"] == ["swish.py"]
+    assert (tmp_path / "swish.py").read_text() == "mine"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from search_spaces.expression import Call, params, size, walk
+from search_spaces.expression import Call, depth, params, size, walk
 from search_spaces.operators import OPERATORS
 from search_spaces.parser import parse
 from search_spaces.presets import spaces
@@ -139,6 +139,14 @@ def test_parameters_are_added_moved_and_removed():
     added = {space.mutate_as("add_parameter", swish, rng) for _ in range(100)}
     assert {len(params(e)) for e in added} == {2}
     assert len(added) == 2
+
+
+def test_the_deepest_core_units_are_within_the_parsers_limits():
+    space = spaces.get("swish2017")(units=8)
+    deepest = max(range(25), key=lambda i: depth(space.templates["u"][i]))
+    binary = max(range(10), key=lambda i: depth(space.templates["b"][i]))
+    expression = space.decode((0, *[deepest] * 16, *[binary] * 8))
+    assert parse(str(expression)) == expression
 
 
 def test_crossover_takes_every_choice_from_a_parent():

@@ -160,3 +160,44 @@ def test_the_real_cifar10_if_it_is_at_hand(root, project_root):
     data = datasets.get("cifar10")(root=str(folder), train_size=5_000)
     assert len(data.train_y) == pytest.approx(4_500, abs=5)  # ten classes, each rounded
     np.testing.assert_allclose(data.mean, [0.4914, 0.4822, 0.4465], atol=0.01)  # the figures everybody uses
+
+
+@pytest.mark.parametrize("fraction", [1e-4, 0.9999])
+def test_a_split_without_images_on_one_side_is_refused(fraction):
+    with pytest.raises(DataError, match="leaves no"):
+        datasets.get("digits")(val_fraction=fraction)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ([None] * 100, "whole numbers"),
+        (["cat"] * 100, "whole numbers"),
+        ([0.5] * 100, "whole numbers"),
+        ([True] * 100, "whole numbers"),
+        ([-1] * 100, "labels -1 to -1"),
+        ([1_000_000] * 100, "labels 1000000"),
+        (list(range(100)), "labels 0 to 99"),  # CIFAR-100 taken for CIFAR-10
+    ],
+)
+def test_odd_labels_are_refused(tmp_path, small_cifar, labels, message):
+    write_parquet(tmp_path, 100)
+    table = pq.read_table(tmp_path / "train.parquet").drop_columns("label").append_column("label", pa.array(labels))
+    pq.write_table(table, tmp_path / "train.parquet")
+    with pytest.raises(DataError, match=message):
+        datasets.get("cifar10")(root=str(tmp_path))
+
+
+def test_images_of_another_size_are_refused(tmp_path, small_cifar):
+    buffer = io.BytesIO()
+    Image.new("RGB", (28, 30)).save(buffer, "PNG")
+    cells = [{"bytes": buffer.getvalue(), "path": None}] * 100
+    pq.write_table(pa.table({"img": cells, "label": [i % 10 for i in range(100)]}), tmp_path / "train.parquet")
+    with pytest.raises(DataError, match="images of 28x30"):
+        datasets.get("cifar10")(root=str(tmp_path))
+
+
+@pytest.mark.parametrize("root", ["a\0b", "x" * 300])
+def test_impossible_folders_are_refused(root):
+    with pytest.raises(DataError):
+        datasets.get("cifar10")(root=root)

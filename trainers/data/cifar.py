@@ -117,11 +117,11 @@ def _from_torchvision(name: str, folder: Path, download: bool, first: int) -> tu
 
     try:
         data = getattr(vision, name)(folder, train=True, download=download)
-    except (RuntimeError, OSError) as error:
+    except (RuntimeError, OSError, ValueError) as error:
         if download:
-            raise DataError(f"{name} could not be fetched to {folder.resolve()}: {error}") from error
+            raise DataError(f"{name} could not be fetched to {folder}: {error}") from error
         raise DataError(
-            f"{folder.resolve()} has neither train*.parquet files nor a complete torchvision download of {name}; set "
-            "data.root to a folder that has, or data.download=true to fetch it there"
+            f"{str(folder)[:200]!r} has neither train*.parquet files nor a complete torchvision download of {name}; "
+            "set data.root to a folder that has, or data.download=true to fetch it there"
         ) from error
     return torch.from_numpy(data.data[:first]).permute(0, 3, 1, 2).contiguous(), torch.tensor(data.targets[:first])

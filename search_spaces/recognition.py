@@ -1,0 +1,180 @@
+"""Which named function an expression is, or is like: exactly, up to scale, shift and reflection, or nearly."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from itertools import product
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import optimize
+
+from search_spaces.compile import evaluate, plan
+from search_spaces.equivalence import EquivalenceIndex
+from search_spaces.expression import Expression, params
+from search_spaces.known import KNOWN, known_expression, recognize
+
+Floats = NDArray[np.float64]
+
+TOLERANCE = 0.05
+"""Largest difference on [-5, 5] up to which a function counts as like a named one."""
+RANGE: Floats = np.linspace(-5.0, 5.0, 201)
+_MAX_FITTED = 3
+# Where a fit of one, two, three parameters starts from: a coarse grid around the initial value 1.
+_STARTS = {1: np.linspace(-3, 5, 41), 2: np.linspace(-1, 3, 9), 3: np.linspace(0, 2, 5)}
+_REFINED = 6
+_BOUND = 10.0  # a parameter beyond it makes another function, such as a step
+_TRIVIAL = ("identity",)
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """A named function, and how like it is.
+
+    Attributes:
+        name: of the known function.
+        formula: the known function as the expression uses it, such as ``2 * SiLU(-x) + 1``.
+        difference: largest |difference| on [-5, 5]; 0 if they are equal.
+        fitted: values of learnable parameters at which that holds.
+    """
+
+    name: str
+    formula: str
+    difference: float
+    fitted: tuple[tuple[str, float], ...] = ()
+
+    def __str__(self) -> str:
+        at = f" at {', '.join(f'{name}={value:.4g}' for name, value in self.fitted)}" if self.fitted else ""
+        if self.difference < 1e-6:
+            return f"= {self.formula}{at}"
+        return f"~ {self.formula}{at} (max |diff| {self.difference:.2g})"
+
+
+def likeness(expression: Expression) -> Likeness | None:
+    """The named function that the expression is, up to scale, shift and reflection, or is like within the tolerance."""
+    name = recognize(expression)
+    if name is not None:
+        return Likeness(name, name, 0.0)
+    found = _affine(expression)
+    if found is None and (close := nearest_known(expression, 1)) and close[0].difference <= TOLERANCE:
+        return close[0]
+    return found
+
+
+def nearest_known(expression: Expression, count: int) -> list[Likeness]:
+    """The named functions that differ least on [-5, 5], nearest first.
+
+    Learnable parameters of the expression are fitted, and it is compared with known functions that have none; an
+    expression without any is compared with all, and their parameters are fitted.
+    """
+    names = params(expression)
+    if len(names) > _MAX_FITTED:
+        return []
+    found = []
+    for known in KNOWN:
+        if known in _TRIVIAL:
+            continue
+        other = known_expression(known)
+        if names and params(other):
+            continue
+        family, target = (expression, other) if names else (other, expression)
+        start, difference = _coarse(family, _plain(target), params(family))
+        found.append((difference, known, start))
+    found.sort(key=lambda entry: entry[0])
+    refined = [_refined(expression, known, start) for difference, known, start in found[: count + _REFINED]]
+    return sorted((like for like in refined if np.isfinite(like.difference)), key=lambda like: like.difference)[:count]
+
+
+# --- scale, shift, reflection ----------------------------------------------------------------------------------------
+
+
+@cache
+def _index() -> tuple[EquivalenceIndex, dict[str, str]]:
+    index = EquivalenceIndex("affine")
+    names: dict[str, str] = {}
+    for known in KNOWN:
+        if known not in _TRIVIAL:
+            names.setdefault(index.add(known_expression(known)), known)
+    return index, names
+
+
+def _affine(expression: Expression) -> Likeness | None:
+    """a * g(±x) + b for a named g."""
+    index, names = _index()
+    name = names.get(index.find(expression) or "")
+    if name is None:
+        return None
+    target, other = _plain(expression), _plain(known_expression(name))
+    for inner, values in (("x", other), ("-x", other[::-1])):
+        columns = np.stack([values, np.ones_like(values)], axis=1)
+        (a, b), *_ = np.linalg.lstsq(columns, target, rcond=None)
+        if np.abs(columns @ (a, b) - target).max() <= 1e-6 * max(1.0, np.abs(target).max()):
+            simple = name.isalnum()
+            text = _scaled(f"{name if simple else 'f'}({inner})", float(a), float(b))
+            return Likeness(name, text if simple else f"{text} with f = {name}", 0.0)
+    return Likeness(name, f"{name} up to scale, shift and reflection", 0.0)
+
+
+def _scaled(text: str, a: float, b: float) -> str:
+    a, b = (0.0 if abs(value) < 1e-7 else round(value, 6) for value in (a, b))
+    scaled = text if a == 1 else f"-{text}" if a == -1 else f"{a:g} * {text}"
+    return scaled if b == 0 else f"{scaled} {'+' if b > 0 else '-'} {abs(b):g}"
+
+
+# --- fits ------------------------------------------------------------------------------------------------------------
+
+
+def _values(expression: Expression, points: Floats, names: tuple[str, ...]) -> Floats:
+    """Values on :data:`RANGE` for every row of parameter values; shape (rows, 201)."""
+    inputs = {"x": torch.from_numpy(RANGE)[None, :]}
+    for name, column in zip(names, points.T, strict=True):
+        inputs[name] = torch.from_numpy(np.ascontiguousarray(column))[:, None]
+    with torch.no_grad():
+        return np.asarray(evaluate(plan(expression), inputs).expand(max(len(points), 1), len(RANGE)).numpy())
+
+
+def _plain(expression: Expression) -> Floats:
+    """Values with all parameters at their initial value 1."""
+    names = params(expression)
+    return _values(expression, np.ones((1, len(names))), names)[0]
+
+
+def _coarse(family: Expression, target: Floats, names: tuple[str, ...]) -> tuple[Floats, float]:
+    """The best parameters on a coarse grid (and at 1), and the difference there."""
+    if not names:
+        return np.ones(0), _difference(_plain(family) - target)
+    axis = _STARTS[min(len(names), _MAX_FITTED)]
+    points = np.array([np.ones(len(names)), *product(axis, repeat=len(names))])
+    with np.errstate(all="ignore"):
+        differences = np.nan_to_num(np.abs(_values(family, points, names) - target), nan=np.inf).max(axis=1)
+    best = int(np.argmin(differences))
+    return points[best], float(differences[best])
+
+
+def _refined(expression: Expression, known: str, start: Floats) -> Likeness:
+    names = params(expression)
+    other = known_expression(known)
+    family, target = (expression, _plain(other)) if names else (other, _plain(expression))
+    free = params(family)
+    best = start
+    if free and np.isfinite(target).all():
+
+        def residual(point: Floats) -> Floats:
+            values = _values(family, point[None], free)[0] - target
+            return np.clip(np.nan_to_num(values, nan=1e6), -1e6, 1e6)
+
+        fitted = optimize.least_squares(residual, start, bounds=(-_BOUND, _BOUND), max_nfev=60).x
+        best = min((start, fitted, np.round(fitted, 3)), key=lambda point: _difference(residual(point)))
+    difference = _difference(_values(family, best[None], free)[0] - target)
+    at = tuple((name, float(value) + 0.0) for name, value in zip(free, best, strict=True))
+    if names:
+        return Likeness(known, known, difference, at)
+    inner = ", ".join(f"{name}={value:.4g}" for name, value in at)
+    return Likeness(known, f"{known}({inner})" if inner else known, difference)
+
+
+def _difference(values: Floats) -> float:
+    with np.errstate(all="ignore"):
+        return float(np.nan_to_num(np.abs(values), nan=np.inf).max())
