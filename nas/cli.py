@@ -153,6 +153,27 @@ def space(
 
 
 @app.command()
+def show(
+    function: Annotated[
+        str, typer.Argument(metavar="FUNCTION", help="A formula such as 'x * sigmoid(x)', a name, or RUN:RANK.")
+    ],
+    plot: Annotated[
+        Path | None,
+        typer.Option("--plot", metavar="FILE", help="Draw f and f' beside ReLU and SiLU; .png, .svg, .pdf."),
+    ] = None,
+) -> None:
+    """Print a function's derivative, properties, nearest known functions and cost."""
+    from nas import show as view
+
+    expression = view.find_expression(function)
+    if plot is not None:
+        view.plot(expression, plot)
+    with _status("asking sympy"):
+        described = view.describe(expression)
+    _console().print(described)
+
+
+@app.command()
 def export(
     run: RunArgument,
     top: Annotated[int, typer.Option("--top", "-n", min=1, help="How many of the best functions found.")] = 1,

@@ -84,7 +84,7 @@ def nearest_known(expression: Expression, count: int) -> list[Likeness]:
         found.append((difference, known, start))
     found.sort(key=lambda entry: entry[0])
     refined = [_refined(expression, known, start) for difference, known, start in found[: count + _REFINED]]
-    return sorted((like for like in refined if np.isfinite(like.difference)), key=lambda like: like.difference)[:count]
+    return sorted((like for like in refined if like.difference < 1e3), key=lambda like: like.difference)[:count]
 
 
 # --- scale, shift, reflection ----------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import sympy
@@ -34,3 +35,35 @@ def latex(expression: Expression) -> str:
 def derivative(expression: Expression) -> Any:
     """df/dx as a sympy expression, for an expression of the single input x."""
     return sympy.diff(to_sympy(expression), sympy.Symbol("x", real=True))
+
+
+def limits(expression: Expression) -> Iterator[tuple[str, float]]:
+    """Limits of f, of f/x and of f - a x at -inf and +inf, as pairs such as ("limit-1", 0.0), ("slope+1", 1.0).
+
+    What sympy cannot find, or finds not to be a real number or an infinity, is left out. May take for ever.
+    """
+    x = sympy.Symbol("x", real=True)
+    form = to_sympy(expression)
+    for sign, end in (("-1", -sympy.oo), ("+1", sympy.oo)):
+        slope = None
+        for name, target in (("limit", form), ("slope", form / x), ("offset", None)):
+            if name == "offset":
+                if slope is None or not slope.is_finite:
+                    continue
+                target = form - slope * x
+            value = _limit(target, x, end)
+            if name == "slope":
+                slope = value
+            if value is not None:
+                yield f"{name}{sign}", float(value)
+
+
+def _limit(form: Any, x: Any, end: Any) -> Any:
+    try:
+        value = sympy.limit(form, x, end)
+        if value.is_extended_real and value.is_number and not value.has(sympy.AccumBounds):
+            float(value)
+            return value
+    except Exception:  # sympy raises all kinds of things for limits that it cannot do
+        return None
+    return None

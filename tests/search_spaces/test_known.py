@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
+from scipy import special
 
 from search_spaces.known import KNOWN, known_expression, recognize
 from search_spaces.parser import parse
+from search_spaces.recognition import likeness, nearest_known
 
 
 def test_known_functions_are_themselves_and_differ():
@@ -44,3 +47,39 @@ def test_recognition_sees_through_spelling():
     assert recognize(parse("x * sigmoid(1.702 * x)")) is None
     with pytest.raises(KeyError, match="did you mean 'SiLU'"):
         known_expression("SiLUU")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("sigmoid(x) * x", "= SiLU"),
+        ("x / (1 + exp(-x))", "= SiLU"),
+        ("x * sigmoid(alpha * x)", "= Swish"),
+        ("min(x, 0)", "= -ReLU(-x)"),
+        ("3 - 2 * x * sigmoid(x)", "= -2 * SiLU(x) + 3"),
+        ("2 * sigmoid(2 * x)", "= tanh(x) + 1"),
+        ("x - softplus(x)", "= -Softplus(-x)"),
+        ("x * sigmoid(1.7 * x)", "= Swish(beta=1.7)"),
+        ("max(x, 0.02 * x)", "= PReLU(beta=0.02)"),
+        ("beta * x * sigmoid(beta2 * x)", "= SiLU at beta=1, beta2=1"),
+        ("exp(-beta * x ** 2)", "= Gaussian at beta=1"),
+    ],
+)
+def test_likeness_up_to_scale_shift_reflection_and_parameters(text, said):
+    assert str(likeness(parse(text))) == said
+
+
+def test_a_near_function_says_how_near():
+    """x sigmoid(1.702 x) is the usual approximation of GELU; the largest difference is known to be 0.0203."""
+    near = {like.name: like for like in nearest_known(parse("x * sigmoid(1.702 * x)"), 4)}
+    x = np.linspace(-5, 5, 100_001)
+    difference = np.abs(x * special.expit(1.702 * x) - x * special.ndtr(x)).max()
+    assert near["GELU"].difference == pytest.approx(difference, abs=2e-4)
+    assert str(near["GELU"]) == "~ GELU (max |diff| 0.02)"
+    assert likeness(parse("x * tanh(1.2 * x)")) is None
+    assert str(likeness(parse("x * erf(beta * x)"))).startswith("~ LiSHT at beta=0.799 (max |diff| 0.025")
+
+
+@pytest.mark.parametrize("text", ["sqrt(x)", "x", "3", "beta", "0 / 0", "1 / x", "beta + alpha * gamma * delta * x"])
+def test_likeness_of_odd_functions_is_an_answer(text):
+    assert likeness(parse(text)) is None or likeness(parse(text)).name == "identity"

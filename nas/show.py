@@ -1,0 +1,133 @@
+"""All about one function: formula, derivative, properties, what it is like, and what it costs."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from analysis.leaderboard import leaderboard
+from analysis.plots import FORMATS, plot_functions
+from analysis.properties import at_initial_values, properties
+from analysis.store import Store
+from search_spaces.canonical import simplify
+from search_spaces.compile import ExpressionActivation
+from search_spaces.equivalence import rejection
+from search_spaces.expression import Call, Expression, params, size, variables, walk
+from search_spaces.known import known_expression
+from search_spaces.parser import parse
+from search_spaces.recognition import likeness, nearest_known
+from search_spaces.sympy_bridge import derivative, latex
+
+
+class ShowError(ValueError):
+    """Something that cannot be shown."""
+
+
+def find_expression(text: str) -> Expression:
+    """The expression of a formula, of a known name such as ``SiLU``, or of ``RUN:RANK``.
+
+    Raises:
+        ParseError: a formula that cannot be read.
+        ShowError: a run without such a rank, or a function of several inputs.
+    """
+    run, colon, rank = text.rpartition(":")
+    if colon and rank.strip().isascii() and rank.strip().isdigit():
+        return _ranked(Path(run), int(rank))
+    try:
+        return known_expression(text.strip())
+    except KeyError:
+        expression = parse(text)
+    others = set(variables(expression)) - {"x"}
+    if others:
+        raise ShowError(f"an activation's only input is x, got {', '.join(sorted(others))}")
+    return expression
+
+
+def _ranked(run: Path, rank: int) -> Expression:
+    with Store.open(run) as store:
+        rows = leaderboard(store)
+    if not 1 <= rank <= len(rows):
+        raise ShowError(f"{run} has ranks 1 to {len(rows)}, got {rank}")
+    return parse(str(rows.loc[rows["rank"] == rank, "expression"].iloc[0]))
+
+
+def describe(expression: Expression) -> Group:
+    """Everything, for a terminal."""
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column(overflow="fold")
+    names = params(expression)
+    found, reason = likeness(expression), rejection(expression)
+    grid.add_row("formula", Text(str(simplify(expression)), style="bold"))
+    if found is not None:
+        grid.add_row("is", Text(str(found), style="cyan"))
+    if names:
+        grid.add_row("learnable", f"{', '.join(names)}; below they have their initial value, 1")
+    if reason is not None:
+        grid.add_row("trainable", Text(f"no: {reason}", style="red"))
+    grid.add_row("LaTeX", Text(latex(expression)))
+    grid.add_row("f'(x)", Text(str(derivative(expression))))
+    near = nearest_known(expression, 3)
+    if near:
+        grid.add_row("nearest", Text("\n".join(f"{like}" for like in near)))
+    operators = sum(isinstance(node, Call) for node in walk(expression))
+    ratio = relative_cost(expression)
+    grid.add_row(
+        "cost", f"operators: {operators}, nodes: {size(expression)}; forward + backward {ratio:.1f} x ReLU here"
+    )
+    return Group(grid, Text(""), _properties(expression))
+
+
+def _properties(expression: Expression) -> Table:
+    table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("property", no_wrap=True)
+    table.add_column("", overflow="fold")
+    table.add_column("known by", style="dim")
+    for entry in properties(expression):
+        table.add_row(Text(entry.name), Text(entry.value), entry.source)
+    return table
+
+
+def relative_cost(expression: Expression, rounds: int = 9) -> float:
+    """Time of forward and backward, eager float32 on (64, 16, 32, 32), divided by nn.ReLU's in alternating rounds."""
+    x = torch.randn(64, 16, 32, 32, requires_grad=True)
+    act = ExpressionActivation(expression)
+    ratios = []
+    for step in range(rounds + 2):
+        ours, relu = _seconds(act, x), _seconds(torch.nn.ReLU(), x)
+        if step >= 2:
+            ratios.append(ours / relu)
+    return statistics.median(ratios)
+
+
+def _seconds(act: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) -> float:
+    start = time.perf_counter()
+    y = act(x)
+    if y.requires_grad:
+        torch.autograd.grad(y, x, torch.ones_like(y), allow_unused=True)
+    return time.perf_counter() - start
+
+
+def plot(expression: Expression, path: Path) -> None:
+    """f and f' beside those of ReLU and SiLU.
+
+    Raises:
+        ShowError: the file's suffix is no format, or it cannot be written.
+    """
+    if path.suffix.lower() not in FORMATS:
+        raise ShowError(f"a plot ends in {', '.join(FORMATS)}, got {path.name!r}")
+    formula = str(simplify(expression))
+    label = formula if len(formula) <= 32 else formula[:29] + "..."
+    functions = {label: at_initial_values(expression)}
+    functions |= {name: known_expression(name) for name in ("ReLU", "SiLU")}
+    try:
+        plot_functions(functions, path)
+    except OSError as error:
+        raise ShowError(f"{path} cannot be written ({error.strerror or error})") from error
