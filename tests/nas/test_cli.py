@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from nas.cli import main
+from search_spaces.equivalence import EquivalenceIndex
+from search_spaces.parser import parse
 
 QUICK = ["search.trials=6", "trial.epochs=3", "pruning.rungs=[1]", "retrain.top=2", "retrain.seeds=2", "model.width=4"]
 
@@ -104,6 +106,17 @@ def test_resume_of_a_finished_study_trains_nothing(run):
         (["leaderboard", "{run}", "--sort", "luck"], ["'luck' is not one of"]),
         (["leaderboard", "{run}", "--top", "0"], ["Invalid value for '--top'"]),
         (["serach"], ["No such command"]),
+        (["space", "thre_node"], ["did you mean 'three_node'"]),
+        (["space", "tree", "max_params=7", "max_node=3"], ["did you mean 'max_nodes'", "less than or equal to 3"]),
+        (["space", "grafs", "--enumerate", "out.txt"], ["enumerated up to 5,000,000 spellings"]),
+        (["space", "three_node", "--enumerate", "{full}"], ["cannot be written"]),
+        (["space", "{file}"], ["a mapping of keys to values"]),
+        (["show", "x $ 2"], ["unexpected character '$'", "^"]),
+        (["show", "x1 * x2"], ["only input is x"]),
+        (["show", "{run}:999"], ["has ranks 1 to"]),
+        (["show", "nowhere:1"], ["is not a study's directory"]),
+        (["show", "mish", "--plot", "x.gif"], ["a plot ends in .png, .svg, .pdf"]),
+        (["show", "mish", "--plot", "{full}/no/x.png"], ["cannot be written"]),
     ],
 )
 def test_bad_input_is_a_sentence_and_exit_code_2(run, tmp_path, monkeypatch, capsys, arguments, messages):
@@ -164,6 +177,42 @@ def test_a_search_in_which_nothing_works_says_why(tmp_path):
     assert result.returncode == 1
     assert "out of time in epoch 1" in result.stdout
     assert "Traceback" not in result.stderr
+
+
+def test_space_counts_describes_and_writes(tmp_path):
+    out = tmp_path / "functions.txt"
+    result = nas("space", "three_node", "--enumerate", str(out), "--trainable")
+    assert result.returncode == 0, result.stderr
+    for text in ("5,103", "2,791", "2,414", "2,401", "27 unary", "b(u(x), u(x))"):
+        assert text in result.stdout
+    lines = out.read_text().splitlines()
+    assert len(lines) == len(set(lines)) == 2_401
+    index = EquivalenceIndex()
+    assert len({index.add(parse(line)) for line in lines[::20]}) == len(lines[::20])
+    assert "2,401 functions written" in result.stderr
+
+
+def test_a_space_of_ones_own_in_yaml(tmp_path):
+    path = tmp_path / "gates.yaml"
+    path.write_text("name: custom\nshapes: ['b(u(x), x)']\nunary: [tanh, 'sigmoid(beta * x)']\nbinary: [mul, add]\n")
+    facts = json.loads(nas("space", str(path), "--json").stdout)
+    assert (facts["spellings"], facts["functions"], facts["trainable"]) == (4, 4, 4)
+    assert facts["unary"] == ["tanh(x)", "sigmoid(beta * x)"]
+    coarse = json.loads(nas("space", "three_node", "ready_made=false", "--json", "--equivalence", "affine").stdout)
+    assert coarse["spellings"] == 2_527
+    assert coarse["functions"] < 1_300
+    assert "39,062,500" in nas("space", "grafs").stdout
+
+
+def test_show_a_formula_a_name_and_a_rank(run, tmp_path):
+    picture = tmp_path / "silu.svg"
+    text = nas("show", "sigmoid(x) * x", "--plot", str(picture)).stdout
+    for part in ("= SiLU", "minimum -0.2785 at x = -1.278", "Swish family", "x ReLU here", r"\frac{x}{1 + e^{- x}}"):
+        assert part in text
+    assert "x * sigmoid(x)" in picture.read_text()
+    assert "= Mish" in nas("show", "mish").stdout
+    rows = json.loads(nas("leaderboard", str(run), "-f", "json").stdout)
+    assert rows[0]["formula"] in nas("show", f"{run}:1").stdout
 
 
 def test_help_and_version_are_light():

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from search_spaces.compile import to_function
 from search_spaces.expression import Call, Const, Param, Var, call, depth, params, size
+from search_spaces.operators import OPERATORS
 from search_spaces.parser import MAX_DEPTH, ParseError, parse
 from tests.expressions import EXPRESSIONS, evaluate_text
 
@@ -105,6 +106,34 @@ def test_refusals_name_the_fault_and_mark_the_place(text, message, position):
         "sin(" * 2_000 + "x" + ")" * 2_000,
         "x**" * 3_000 + "x",
         "9" * 9_000,
+        "(" * 500_000 + ")" * 500_000,
+        ")" * 1_000_000,
+        "max(x," * 150_000,
+        "\u0000" * 1_000_000,
+        "x" + "\u0301" * 1_000_000,  # combining accents
+        "\U0001d431" * 9_999,  # mathematical bold x
+        "x\u202e)(nis",  # right-to-left override
+        "x;import os",
+        "x if x else x",
+        "x := 1",
+        "f'{x}'",
+        "().__class__.__bases__",
+        "x.__init__.__globals__",
+        "getattr(x, x)",
+        "open(x)",
+        "x@x",
+        "x // 2",
+        "x ** ** 2",
+        "0x10",
+        "1_000",
+        "1j",
+        "nan",
+        "inf",
+        "True",
+        "\u00b5",
+        "\ufeffx",
+        "x\u00a0+ 1",  # a no-break space
+        "\uff08x\uff09",  # full-width brackets
     ],
 )
 def test_large_input_is_refused_quickly(text):
@@ -114,7 +143,40 @@ def test_large_input_is_refused_quickly(text):
     assert time.monotonic() - start < 1  # linear in the input: milliseconds
 
 
-@given(st.one_of(st.text(), st.text("x()+-*/,. 0123456789ebtasinmpx_"), st.binary().map(lambda b: b.decode("latin-1"))))
+_FRAGMENTS = st.sampled_from(
+    [
+        *OPERATORS,
+        "x",
+        "beta",
+        "(",
+        ")",
+        ",",
+        "+",
+        "-",
+        "*",
+        "**",
+        "/",
+        "1",
+        "1e-5",
+        ".5",
+        " ",
+        ".",
+        "__class__",
+        "²",
+        "х",
+    ]
+)
+
+
+@given(
+    st.one_of(
+        st.text(),
+        st.text("x()+-*/,. 0123456789ebtasinmpx_"),
+        st.lists(_FRAGMENTS, max_size=40).map("".join),
+        st.binary().map(lambda b: b.decode("latin-1")),
+        st.binary().map(lambda b: b.decode("utf-8", "surrogateescape")),
+    )
+)
 def test_any_text_is_read_or_refused(text):
     try:
         expression = parse(text)
