@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 import yaml
+from threadpoolctl import threadpool_limits
 from torch import nn
 
 from analysis.store import FILE_NAME, Store
@@ -111,9 +112,21 @@ def execute(run: Run, watch: Callable[[Search], contextlib.AbstractContextManage
         from nas.inline import run_inline as executor
     else:
         from nas.tune import run_tune as executor
-    with watch(search) as view, contextlib.suppress(KeyboardInterrupt):
+    with _one_thread(), watch(search) as view, contextlib.suppress(KeyboardInterrupt):
         executor(search, run.workers, run.gpus, view)
     return search
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """The cores are the workers': the driver's own little work waits for ever when it is spread over busy cores."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(1):
+            yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def check_components(config: ExperimentConfig) -> None:

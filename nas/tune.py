@@ -17,7 +17,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 _ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -35,10 +35,12 @@ os.environ.update(_ENVIRONMENT)
 import ray  # noqa: E402  (reads the environment when imported)
 from ray import tune  # noqa: E402
 
-from nas.search import Search  # noqa: E402
 from nas.strategies import Signal  # noqa: E402
 from trainers.run import run_trial  # noqa: E402
 from trainers.trial import Trial, TrialResult, TrialState  # noqa: E402
+
+if TYPE_CHECKING:  # workers import this file, and need no search
+    from nas.search import Search
 
 _OBJECT_STORE_BYTES = 100_000_000  # trials are a few kilobytes; the default is a third of the memory
 _LOST_AT_START = 4  # so many workers lost, and none that ever reported: it is not the candidates
@@ -68,6 +70,9 @@ def run_tune(search: Search, workers: int, gpus: int, on_change: Callable[[], No
 
     Returns early after Ctrl-C (``search.done`` tells).
     """
+    # Tune's default is one trial that waits for its worker. With trials shorter than a worker's start, the worker that
+    # is there takes the waiting trial, the new one is given up, and it goes on with one worker for ever.
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(workers)
     with _local_ray(workers, gpus) as folder:
         bridge = _Bridge(search, workers, on_change)
         tuner = tune.Tuner(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -80,6 +81,16 @@ def is_running(pid: int) -> bool:
     return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
 
 
+def workers_of(pid: int) -> list[psutil.Process]:
+    """The processes of a driver that run trials, or wait for one."""
+    found = []
+    for member in family(pid):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if "ImplicitFunc" in " ".join(member.cmdline()):
+                found.append(member)
+    return found
+
+
 def test_a_search_through_ray(tmp_path):
     """It finishes, listens on loopback only, re-uses its workers and leaves neither processes nor files behind."""
     run = tmp_path / "study"
@@ -93,12 +104,11 @@ def test_a_search_through_ray(tmp_path):
         for connection in member.net_connections(kind="inet")
         if connection.status == psutil.CONN_LISTEN
     ]
-    workers = [m for m in members if "train" in " ".join(m.cmdline()) or "ImplicitFunc" in " ".join(m.cmdline())]
+    wait_for(lambda: len(workers_of(process.pid)) == 2, "two workers at a time")
     output = finish(process)
 
     assert len(listening) >= 4
     assert {ip.removeprefix("::ffff:") for ip in listening} == {"127.0.0.1"}
-    assert len(workers) <= 2
     wait_for(lambda: not any(is_running(m.pid) for m in members), "the end of all processes", 20)
     assert not list(Path(tempfile.gettempdir()).glob(f"nas-ray-{process.pid}-*"))
     assert set(Path.home().glob(".ray/*")) == home_files
@@ -156,7 +166,7 @@ def test_a_lost_worker_is_a_failed_trial_and_the_search_goes_on(tmp_path):
     def training_worker():
         if not finished(run, 1):
             return None
-        found = [m for m in family(process.pid) if "ImplicitFunc.train" in " ".join(m.cmdline())]
+        found = [m for m in workers_of(process.pid) if "ImplicitFunc.train" in " ".join(m.cmdline())]
         return found[0] if found else None
 
     wait_for(training_worker, "a worker in training").kill()
