@@ -205,6 +205,13 @@ def _execute(run: Run) -> None:
             console.print(f"  {count} x {reason}", markup=False)
         raise typer.Exit(1)
     winner = export_top(run.path, 1, run.path / "export")[0]
+    asked = search.proposals
+    console.print(
+        f"\n{asked['asked']} candidates were asked for: {asked['duplicates']} were functions known already, "
+        f"{asked['filtered']} were not finite or affine and never trained.",
+        style="dim",
+        soft_wrap=True,
+    )
     console.print(f"\nLeaderboard:     nas leaderboard {run.path}", markup=False, soft_wrap=True)
     console.print(f"Exported winner: {winner}", markup=False, soft_wrap=True)
 

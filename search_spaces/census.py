@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -67,8 +68,7 @@ def take_census(space: SearchSpace, level: Level = "exact") -> Census:
     Raises:
         ValueError: the space has more than :data:`LIMIT` spellings.
     """
-    if space.size > LIMIT:
-        raise ValueError(f"a space is enumerated up to {LIMIT:,} spellings, this one has {space.size:,}")
+    check_size(space)
     start = time.perf_counter()
     means, finite, affine, sizes = _measure(space.enumerate(), level)
     labels = merge(means)
@@ -91,6 +91,12 @@ def take_census(space: SearchSpace, level: Level = "exact") -> Census:
         seconds=time.perf_counter() - start,
         peak_mb=peak_memory_mb(),
     )
+
+
+def check_size(space: SearchSpace) -> None:
+    """Raises ValueError for a space that is too large to enumerate."""
+    if space.size > LIMIT:
+        raise ValueError(f"a space is enumerated up to {LIMIT:,} spellings, this one has {space.size:,}")
 
 
 def _measure(expressions: Iterable[Expression], level: Level) -> tuple[NDArray[Any], ...]:
@@ -135,14 +141,24 @@ class FunctionSampler:
     """Draws uniformly from the different functions of a space, not from its spellings.
 
     Args:
-        space: a space of at most :data:`LIMIT` spellings; it is enumerated once.
+        space: a space of at most :data:`LIMIT` spellings; it is enumerated once, when the first sample is drawn.
         trainable: leave out functions that are not finite or are affine.
+
+    Raises:
+        ValueError: the space is larger.
     """
 
     def __init__(self, space: SearchSpace, *, trainable: bool = False) -> None:
-        census = take_census(space)
-        numbers = census.representatives[census.is_trainable] if trainable else census.representatives
-        self.functions = [expression for _, expression in pick(space, numbers)]
+        check_size(space)
+        self.space = space
+        self.trainable = trainable
+
+    @cached_property
+    def functions(self) -> list[Expression]:
+        """The simplest spelling of every function."""
+        census = take_census(self.space)
+        numbers = census.representatives[census.is_trainable] if self.trainable else census.representatives
+        return [expression for _, expression in pick(self.space, numbers)]
 
     def sample(self, rng: np.random.Generator) -> Expression:
         return self.functions[int(rng.integers(len(self.functions)))]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from unittest.mock import Mock
 
 import numpy as np
 import pytest
 
 from nas.strategies import Candidate, Objective, Strategy, strategies
+from search_spaces.equivalence import EquivalenceIndex
+from search_spaces.parser import parse
 from search_spaces.presets import spaces
 from tests.contracts.strategy import CONTRACT
 from tests.records import make_result
@@ -78,3 +81,18 @@ def test_objective_of_a_loss_is_negated():
     assert Objective("val_loss").value(make_result(0.9, loss=0.3)) == -0.3
     assert Objective("val_accuracy").value(make_result(0.9)) == 0.9
     assert Objective("val_accuracy").value(make_result(0.9, TrialState.FAIL)) is None
+
+
+def test_random_over_functions_draws_no_function_more_often_for_its_many_spellings():
+    space = spaces.get("custom")(shapes=["b(u(x), u(x))"], unary=["x", "0", "tanh", "relu"], binary=["add", "max"])
+    index, drawn = EquivalenceIndex(), {}
+    relu, line = index.add(parse("max(x, 0)")), index.add(parse("x"))
+    for uniform in ("spellings", "functions"):
+        strategy = strategies.get("random")(space, Objective(), 0, uniform=uniform)
+        drawn[uniform] = Counter(index.add(strategy.ask().expression) for _ in range(2_000))
+    share = {name: counts[relu] / 2_000 for name, counts in drawn.items()}
+    assert share["spellings"] > 2 * share["functions"]
+    assert line in drawn["spellings"]
+    assert line not in drawn["functions"]  # affine: never trained
+    with pytest.raises(ValueError, match="enumerated up to"):
+        strategies.get("random")(spaces.get("grafs")(), Objective(), 0, uniform="functions")
