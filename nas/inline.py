@@ -5,23 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-import torch
-
 from nas.search import Search
 from nas.strategies import Signal
 from trainers.run import run_trial
 
 
 def run_inline(search: Search, workers: int, gpus: int, on_change: Callable[[], None]) -> None:
-    """Run all trials of a search on one thread; ``workers`` and ``gpus`` are for executors that have a choice."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # as in a worker, so that results agree
-    try:
-        while not isinstance(trial := search.next(), Signal):
-            if trial is None:
-                raise RuntimeError("the strategy waits for a result although none is outstanding")
-            on_change()
-            search.finish(trial, run_trial(trial, partial(search.report, trial)))
-            on_change()
-    finally:
-        torch.set_num_threads(threads)
+    """Run all trials of a search one by one; ``workers`` and ``gpus`` are for executors that have a choice."""
+    while not isinstance(trial := search.next(), Signal):
+        if trial is None:
+            raise RuntimeError("the strategy waits for a result although none is outstanding")
+        on_change()
+        search.finish(trial, run_trial(trial, partial(search.report, trial)))
+        on_change()

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import torch
 import yaml
-from threadpoolctl import threadpool_limits
 from torch import nn
 
 from analysis.store import FILE_NAME, Store
 from nas import __version__
 from nas.config import ExperimentConfig, restore_config
 from nas.search import Search
+from search_spaces.values import one_thread
 from trainers.data import DataError, datasets
 from trainers.models import models
 
@@ -112,21 +112,9 @@ def execute(run: Run, watch: Callable[[Search], contextlib.AbstractContextManage
         from nas.inline import run_inline as executor
     else:
         from nas.tune import run_tune as executor
-    with _one_thread(), watch(search) as view, contextlib.suppress(KeyboardInterrupt):
+    with one_thread(), watch(search) as view, contextlib.suppress(KeyboardInterrupt):
         executor(search, run.workers, run.gpus, view)
     return search
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """The cores are the workers': the driver's own little work waits for ever when it is spread over busy cores."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with threadpool_limits(1):
-            yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def check_components(config: ExperimentConfig) -> None:

@@ -100,10 +100,10 @@ def _counts(census: Census, level: Level) -> Table:
     table.add_column(style="dim", no_wrap=True)
     table.add_column(justify="right", no_wrap=True)
     table.add_column(style="dim", overflow="fold")
-    sameness = LEVELS[level]
+    sameness = "" if level == "exact" else f"; {LEVELS[level]}"
     for label, number, remark in (
         ("spellings", census.spellings, ""),
-        ("functions", census.functions, f"different by value and slope in float64; {sameness}"),
+        ("functions", census.functions, f"different in float64, by value and slope{sameness}"),
         ("finite", census.finite, "for inputs within ±3.1, the quantiles of N(0,1)"),
         ("trainable", census.trainable, "finite and not affine: what a search trains"),
     ):

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from search_spaces.equivalence import WEIGHTS, Level, examine
 from search_spaces.expression import Expression, size
 from search_spaces.space import SearchSpace
-from search_spaces.values import batches
+from search_spaces.values import batches, one_thread
 
 LIMIT = 5_000_000
 """Largest number of spellings that is enumerated: about 15 minutes and 1 GB."""
@@ -70,7 +70,8 @@ def take_census(space: SearchSpace, level: Level = "exact") -> Census:
     """
     check_size(space)
     start = time.perf_counter()
-    means, finite, affine, sizes = _measure(space.enumerate(), level)
+    with one_thread():
+        means, finite, affine, sizes = _measure(space.enumerate(), level)
     labels = merge(means)
     order = np.lexsort((np.arange(len(sizes)), sizes, labels))  # of a class, the simplest spelling first
     _, first, counts = np.unique(labels[order], return_index=True, return_counts=True)

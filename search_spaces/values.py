@@ -6,6 +6,7 @@ The slope f' goes forward by the chain rule, with the partial derivatives of eac
 
 from __future__ import annotations
 
+import contextlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy import stats
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from search_spaces.expression import Call, Const, Expression, Param, Var, walk
@@ -92,6 +94,18 @@ def _apply(op: str, values: Tensor, slopes: Tensor, targets: Tensor, operands: l
     for operand, partial in zip(operands, partials, strict=True):
         inner = slopes[operand]
         slopes[targets] += (partial * inner).masked_fill_(inner == 0, 0.0)
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Many small computations, spread over cores that others use, wait for each other more than they gain."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(1):
+            yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def batches(expressions: Iterable[Expression], size: int = 2048) -> Iterator[list[Expression]]:
