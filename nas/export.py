@@ -17,7 +17,7 @@ from search_spaces.codegen import to_source
 from search_spaces.compile import to_function
 from search_spaces.expression import Expression, params
 from search_spaces.parser import parse
-from search_spaces.sympy_bridge import latex
+from search_spaces.sympy_bridge import ask
 from search_spaces.values import GRID
 
 
@@ -61,7 +61,7 @@ def _export(row: dict[str, Any], run: Path, facts: dict[str, Any], out: Path) ->
     card = {
         "class": name,
         "formula": row["formula"],
-        "latex": latex(expression),
+        "latex": ask("forms", expression, 10.0).get("latex"),
         "known_name": row["name"],
         "parameters": list(params(expression)),
         "function_key": row["function_key"],

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from analysis.leaderboard import leaderboard
 from analysis.plots import FORMATS, plot_functions
-from analysis.properties import at_initial_values, properties
+from analysis.properties import SYMPY_SECONDS, at_initial_values, properties
 from analysis.store import Store
 from search_spaces.canonical import simplify
 from search_spaces.compile import ExpressionActivation
@@ -23,7 +23,7 @@ from search_spaces.expression import Call, Expression, params, size, variables, 
 from search_spaces.known import known_expression
 from search_spaces.parser import parse
 from search_spaces.recognition import likeness, nearest_known
-from search_spaces.sympy_bridge import derivative, latex
+from search_spaces.sympy_bridge import ask
 
 
 class ShowError(ValueError):
@@ -72,8 +72,9 @@ def describe(expression: Expression) -> Group:
         grid.add_row("learnable", f"{', '.join(names)}; below they have their initial value, 1")
     if reason is not None:
         grid.add_row("trainable", Text(f"no: {reason}", style="red"))
-    grid.add_row("LaTeX", Text(latex(expression)))
-    grid.add_row("f'(x)", Text(str(derivative(expression))))
+    forms = ask("forms", expression, SYMPY_SECONDS)
+    grid.add_row("LaTeX", Text(forms.get("latex", "not found by sympy")))
+    grid.add_row("f'(x)", Text(forms.get("derivative", "not found by sympy")))
     near = nearest_known(expression, 3)
     if near:
         grid.add_row("nearest", Text("\n".join(f"{like}" for like in near)))

@@ -56,8 +56,9 @@ def fold_constants(expression: Expression) -> Expression:
     values = constant_values(expression)
 
     def fold(node: Expression) -> Expression:
-        if node in values and math.isfinite(values[node]):
-            return Const(values[node])
+        value = values.get(node, math.nan)
+        if math.isfinite(value) and (value or math.copysign(1.0, value) > 0):  # a Const is never -0.0
+            return Const(value)
         return Call(node.op, tuple(map(fold, node.args))) if isinstance(node, Call) else node
 
     return fold(expression)

@@ -146,7 +146,8 @@ def tree(
     ready_made: bool = False,
 ) -> SearchSpace:
     """Any tree over the operators (all of them if none are named) within the limits, 0 to 3 parameters on its edges."""
-    names = [name for name in operators or OPERATORS if ready_made or operators or not OPERATORS[name].ready_made]
+    everything = [name for name, row in OPERATORS.items() if ready_made or not row.ready_made]
+    names = everything if operators is None else operators
     unknown = [name for name in forbid or () if name not in OPERATORS]
     if unknown:
         raise ValueError(f"forbid: unknown operator {unknown[0]!r}; known: {', '.join(OPERATORS)}")
@@ -159,9 +160,9 @@ def tree(
 def custom(
     *,
     shapes: list[str],
-    unary: list[str] | None = None,
-    binary: list[str] | None = None,
-    nary: list[str] | None = None,
+    unary: list[str | float] | None = None,
+    binary: list[str | float] | None = None,
+    nary: list[str | float] | None = None,
     contains_x: bool = False,
     max_complexity: PositiveInt | None = None,
     forbid: list[str] | None = None,

@@ -15,12 +15,14 @@ from search_spaces.compile import evaluate, plan
 from search_spaces.equivalence import EquivalenceIndex
 from search_spaces.expression import Expression, params
 from search_spaces.known import KNOWN, known_expression, recognize
+from search_spaces.values import GRID
 
 Floats = NDArray[np.float64]
 
 TOLERANCE = 0.05
 """Largest difference on [-5, 5] up to which a function counts as like a named one."""
 RANGE: Floats = np.linspace(-5.0, 5.0, 201)
+_FAR: Floats = np.concatenate([GRID, [-1000.0, -100.0, -20.0, 20.0, 100.0, 1000.0]])
 _MAX_FITTED = 3
 # Where a fit of one, two, three parameters starts from: a coarse grid around the initial value 1.
 _STARTS = {1: np.linspace(-3, 5, 41), 2: np.linspace(-1, 3, 9), 3: np.linspace(0, 2, 5)}
@@ -37,6 +39,7 @@ class Likeness:
         name: of the known function.
         formula: the known function as the expression uses it, such as ``2 * SiLU(-x) + 1``.
         difference: largest |difference| on [-5, 5]; 0 if they are equal.
+        equal: whether they are equal, far out too.
         fitted: values of learnable parameters at which that holds.
     """
 
@@ -44,11 +47,14 @@ class Likeness:
     formula: str
     difference: float
     fitted: tuple[tuple[str, float], ...] = ()
+    equal: bool = True
 
     def __str__(self) -> str:
         at = f" at {', '.join(f'{name}={value:.4g}' for name, value in self.fitted)}" if self.fitted else ""
-        if self.difference < 1e-6:
+        if self.equal:
             return f"= {self.formula}{at}"
+        if self.difference < 1e-6:
+            return f"~ {self.formula}{at} (equal on [-5, 5] alone)"
         return f"~ {self.formula}{at} (max |diff| {self.difference:.2g})"
 
 
@@ -106,19 +112,24 @@ def _affine(expression: Expression) -> Likeness | None:
     name = names.get(index.find(expression) or "")
     if name is None:
         return None
+    if params(known_expression(name)):  # which value of its parameter corresponds to which is not worth a fit
+        return Likeness(name, f"{name} up to scale, shift and reflection", 0.0)
     target, other = _plain(expression), _plain(known_expression(name))
-    for inner, values in (("x", other), ("-x", other[::-1])):
+    at = tuple((parameter, 1.0) for parameter in params(expression))
+    finite = np.isfinite(target)
+    target = target[finite]
+    for inner, values in (("x", other[finite]), ("-x", other[::-1][finite])):
         columns = np.stack([values, np.ones_like(values)], axis=1)
         (a, b), *_ = np.linalg.lstsq(columns, target, rcond=None)
         if np.abs(columns @ (a, b) - target).max() <= 1e-6 * max(1.0, np.abs(target).max()):
             simple = name.isalnum()
             text = _scaled(f"{name if simple else 'f'}({inner})", float(a), float(b))
-            return Likeness(name, text if simple else f"{text} with f = {name}", 0.0)
+            return Likeness(name, text if simple else f"{text} with f = {name}", 0.0, at)
     return Likeness(name, f"{name} up to scale, shift and reflection", 0.0)
 
 
 def _scaled(text: str, a: float, b: float) -> str:
-    a, b = (0.0 if abs(value) < 1e-7 else round(value, 6) for value in (a, b))
+    a, b = float(f"{a:.6g}"), 0.0 if abs(b) < 1e-7 * max(1.0, abs(a)) else float(f"{b:.6g}")
     scaled = text if a == 1 else f"-{text}" if a == -1 else f"{a:g} * {text}"
     return scaled if b == 0 else f"{scaled} {'+' if b > 0 else '-'} {abs(b):g}"
 
@@ -126,13 +137,13 @@ def _scaled(text: str, a: float, b: float) -> str:
 # --- fits ------------------------------------------------------------------------------------------------------------
 
 
-def _values(expression: Expression, points: Floats, names: tuple[str, ...]) -> Floats:
-    """Values on :data:`RANGE` for every row of parameter values; shape (rows, 201)."""
-    inputs = {"x": torch.from_numpy(RANGE)[None, :]}
+def _values(expression: Expression, points: Floats, names: tuple[str, ...], x: Floats = RANGE) -> Floats:
+    """Values on ``x`` for every row of parameter values; shape (rows, points)."""
+    inputs = {"x": torch.from_numpy(x)[None, :]}
     for name, column in zip(names, points.T, strict=True):
         inputs[name] = torch.from_numpy(np.ascontiguousarray(column))[:, None]
     with torch.no_grad():
-        return np.asarray(evaluate(plan(expression), inputs).expand(max(len(points), 1), len(RANGE)).numpy())
+        return np.asarray(evaluate(plan(expression), inputs).expand(max(len(points), 1), len(x)).numpy())
 
 
 def _plain(expression: Expression) -> Floats:
@@ -156,7 +167,8 @@ def _coarse(family: Expression, target: Floats, names: tuple[str, ...]) -> tuple
 def _refined(expression: Expression, known: str, start: Floats) -> Likeness:
     names = params(expression)
     other = known_expression(known)
-    family, target = (expression, _plain(other)) if names else (other, _plain(expression))
+    family, fixed = (expression, other) if names else (other, expression)
+    target, ones = _plain(fixed), np.ones((1, len(params(fixed))))
     free = params(family)
     best = start
     if free and np.isfinite(target).all():
@@ -168,11 +180,13 @@ def _refined(expression: Expression, known: str, start: Floats) -> Likeness:
         fitted = optimize.least_squares(residual, start, bounds=(-_BOUND, _BOUND), max_nfev=60).x
         best = min((start, fitted, np.round(fitted, 3)), key=lambda point: _difference(residual(point)))
     difference = _difference(_values(family, best[None], free)[0] - target)
+    far = _values(family, best[None], free, _FAR)[0], _values(fixed, ones, params(fixed), _FAR)[0]
+    equal = bool(np.allclose(*far, rtol=1e-6, atol=1e-6)) and difference < 1e-6
     at = tuple((name, float(value) + 0.0) for name, value in zip(free, best, strict=True))
     if names:
-        return Likeness(known, known, difference, at)
+        return Likeness(known, known, difference, at, equal)
     inner = ", ".join(f"{name}={value:.4g}" for name, value in at)
-    return Likeness(known, f"{known}({inner})" if inner else known, difference)
+    return Likeness(known, f"{known}({inner})" if inner else known, difference, (), equal)
 
 
 def _difference(values: Floats) -> float:

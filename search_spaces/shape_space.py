@@ -15,13 +15,15 @@ from math import prod
 
 import numpy as np
 
-from search_spaces.expression import Call, Expression, Param, Var, number_params, params, replace
+from search_spaces.expression import Call, Expression, Param, Var, depth, number_params, params, replace, size, walk
+from search_spaces.parser import MAX_DEPTH
 from search_spaces.space import Choices, SearchSpace, check_mutation, random_below
 from search_spaces.templates import INPUTS, match, read_templates
 
 ARITY = {"u": 1, "b": 2, "n": 3}
 _KIND_NAMES = {"u": "unary", "b": "binary", "n": "n-ary"}
 _X = Var("x")
+_MAX_NODES, _MAX_PARAMS = 1_000, 999
 _STRUCTURAL = ("change_one", "change_all")
 _PARAMETRIC = ("add_parameter", "move_parameter", "remove_parameter")
 
@@ -99,7 +101,11 @@ class ShapeSpace(SearchSpace):
     """
 
     def __init__(
-        self, shapes: Sequence[str], unary: Sequence[str], binary: Sequence[str] = (), nary: Sequence[str] = ()
+        self,
+        shapes: Sequence[str],
+        unary: Sequence[str | float],
+        binary: Sequence[str | float] = (),
+        nary: Sequence[str | float] = (),
     ) -> None:
         texts = {"u": unary, "b": binary, "n": nary}
         self.templates = {kind: read_templates(texts[kind], ARITY[kind], _KIND_NAMES[kind]) for kind in ARITY}
@@ -113,6 +119,17 @@ class ShapeSpace(SearchSpace):
                     raise ValueError(
                         f"shape {text!r} has a slot {slot.kind}, but no {_KIND_NAMES[slot.kind]} templates"
                     )
+            nodes, levels = self._largest(shape)
+            if nodes > _MAX_NODES or levels > MAX_DEPTH:
+                raise ValueError(
+                    f"shape {text!r} has members of {nodes:,} nodes and {levels} levels with these templates; at most "
+                    f"{_MAX_NODES} nodes and {MAX_DEPTH} levels can be handled"
+                )
+        self._per_slot = max(len(params(t)) for rows in self.templates.values() for t in rows)
+        if self._per_slot * self._offsets["end"] > _MAX_PARAMS:
+            raise ValueError(
+                f"a member has at most {_MAX_PARAMS} learnable parameters; use smaller shapes or templates"
+            )
         self._has_params = any(params(t) for rows in self.templates.values() for t in rows)
         self._instance = lru_cache(maxsize=None)(self._renamed)
 
@@ -147,6 +164,17 @@ class ShapeSpace(SearchSpace):
         rows = {_KIND_NAMES[kind]: [str(t) for t in self.templates[kind]] for kind in ARITY if self.templates[kind]}
         return {"shape": list(self.shape_texts), **rows}
 
+    def _largest(self, slot: Slot) -> tuple[int, int]:
+        """Most nodes and most levels of what may stand in a slot, each for itself."""
+        below = [(1, 1) if operand is None else self._largest(operand) for operand in slot.operands]
+        nodes = levels = 0
+        for template in self.templates[slot.kind]:
+            inputs = dict(zip(map(Var, INPUTS[ARITY[slot.kind]]), below, strict=True))
+            leaves = [inputs[node][0] - 1 for node in walk(template) if isinstance(node, Var)]
+            nodes = max(nodes, size(template) + sum(leaves))
+            levels = max(levels, depth(template) + max(level for _, level in below) - 1)
+        return nodes, levels
+
     # --- expressions and choices -----------------------------------------------------------------------------------
 
     def decode(self, choices: Choices) -> Expression:
@@ -169,7 +197,7 @@ class ShapeSpace(SearchSpace):
     def _renamed(self, slot: Slot, choice: int) -> Expression:
         """The template with parameters that no other slot uses."""
         template = self.templates[slot.kind][choice]
-        first = 10 * self._index(slot)
+        first = self._per_slot * self._index(slot)
         return replace(template, {Param(n): Param(f"gamma{first + i}") for i, n in enumerate(params(template))})
 
     def _numbered(self, expression: Expression) -> Expression:
@@ -241,27 +269,29 @@ class ShapeSpace(SearchSpace):
     def mutations(self) -> tuple[str, ...]:
         slots = [sum(1 for _ in shape.slots()) for shape in self.shapes]
         resize = ("insert", "remove") if len(set(slots)) > 1 else ()
-        return (*_STRUCTURAL, *resize, *(_PARAMETRIC if self._has_params else ()))
+        reshape = ("change_shape",) if len(slots) > 1 else ()
+        return (*_STRUCTURAL, *reshape, *resize, *(_PARAMETRIC if self._has_params else ()))
 
     def mutate_as(self, kind: str, expression: Expression, rng: np.random.Generator) -> Expression:
         check_mutation(kind, self.mutations)
         choices = self.encode(expression)
         if kind == "change_all":
             return self.decode(self._random_choices(choices[0], rng))
-        if kind in ("insert", "remove"):
-            options = self._resized(choices, larger=kind == "insert", rng=rng)
+        if kind in ("change_shape", "insert", "remove"):
+            options = self._reshaped(choices, kind, rng)
         else:
             options = self._changed(choices, kind, rng)
         return self.decode(options[int(rng.integers(len(options)))]) if options else expression
 
-    def _resized(self, choices: Choices, larger: bool, rng: np.random.Generator) -> list[Choices]:
-        """The same choices in every shape with more (or fewer) slots; new slots are filled at random."""
+    def _reshaped(self, choices: Choices, kind: str, rng: np.random.Generator) -> list[Choices]:
+        """The same choices in every other shape, of more or fewer slots if so wanted; new slots are random."""
         slots = [list(shape.slots()) for shape in self.shapes]
         used = {self._index(slot) for slot in slots[choices[0]]}
         fresh = self._random_choices(choices[0], rng)
         filled = [choice if i in used else fresh[i] for i, choice in enumerate(choices)]
         here = len(slots[choices[0]])
-        wanted = [s for s, there in enumerate(slots) if (len(there) > here if larger else len(there) < here)]
+        more = {"change_shape": 0, "insert": 1, "remove": -1}[kind]
+        wanted = [s for s, there in enumerate(slots) if s != choices[0] and (len(there) - here) * more >= abs(more)]
         return [(s, *filled[1:]) for s in wanted]
 
     def _changed(self, choices: Choices, kind: str, rng: np.random.Generator) -> list[Choices]:

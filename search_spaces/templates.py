@@ -8,18 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from search_spaces.expression import Call, Expression, Param, Var, call, variables
+from search_spaces.expression import Call, Expression, Param, Var, call, format_number, variables
 from search_spaces.operators import OPERATORS
 from search_spaces.parser import ParseError, parse
 
 INPUTS = {1: ("x",), 2: ("x1", "x2"), 3: ("x1", "x2", "x3")}
 
 
-def read_templates(texts: Sequence[str], arity: int, what: str) -> tuple[Expression, ...]:
+def read_templates(texts: Sequence[str | float], arity: int, what: str) -> tuple[Expression, ...]:
     """Parse the rows of a space. Raises ValueError with the row that is wrong."""
     templates = []
     for text in texts:
-        name = str(text).strip()
+        name = text.strip() if isinstance(text, str) else format_number(float(text))
         try:
             template = _operator_template(name, arity) if name in OPERATORS else parse(name)
         except ParseError as error:

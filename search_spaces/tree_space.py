@@ -115,6 +115,8 @@ class TreeSpace(SearchSpace):
         symbols = [node.op if isinstance(node, Call) else node for node, _ in nodes]
         foreign = [str(s) for s in symbols if s not in numbers]
         deepest = max(level for _, level in nodes)
+        if 0 in edges:
+            raise ValueError(f"{expression} is not in this space: no edge leads from the root, so it has no parameter")
         if foreign or len(nodes) > self.max_nodes or deepest > self.max_depth or len(edges) > self.max_params:
             why = f"with {', '.join(foreign)}" if foreign else f"{len(nodes)} nodes, {deepest} levels"
             raise ValueError(f"{expression} is not in this space ({why}, {len(edges)} parameters)")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from nas.strategies import Candidate, Objective, Signal, Strategy, strategies
+from nas.strategies import EXHAUSTED, Candidate, Objective, Signal, Strategy, strategies
 from search_spaces.census import FunctionSampler
 from search_spaces.space import SearchSpace
 from trainers.trial import TrialResult
@@ -18,6 +18,8 @@ class RandomSearch(Strategy):
         self.sampler = FunctionSampler(space, trainable=True) if over_functions else space
 
     def ask(self) -> Candidate | Signal | None:
+        if isinstance(self.sampler, FunctionSampler) and not self.sampler.functions:
+            return EXHAUSTED
         return Candidate(self.sampler.sample(self.rng))
 
     def tell(self, candidate: Candidate, result: TrialResult) -> None:

@@ -63,6 +63,10 @@ def test_recognition_sees_through_spelling():
         ("max(x, 0.02 * x)", "= PReLU(beta=0.02)"),
         ("beta * x * sigmoid(beta2 * x)", "= SiLU at beta=1, beta2=1"),
         ("exp(-beta * x ** 2)", "= Gaussian at beta=1"),
+        ("beta * x * sigmoid(x)", "= SiLU(x) at beta=1"),
+        ("1e-8 * tanh(x) * 1e3", "= 1e-05 * tanh(x)"),
+        ("max(x, 0) + max(x - 6, 0)", "~ ReLU (equal on [-5, 5] alone)"),
+        ("x * (0.5 + 1e-3 * x)", "~ Swish(beta=0.004) (equal on [-5, 5] alone)"),
     ],
 )
 def test_likeness_up_to_scale_shift_reflection_and_parameters(text, said):
@@ -83,3 +87,9 @@ def test_a_near_function_says_how_near():
 @pytest.mark.parametrize("text", ["sqrt(x)", "x", "3", "beta", "0 / 0", "1 / x", "beta + alpha * gamma * delta * x"])
 def test_likeness_of_odd_functions_is_an_answer(text):
     assert likeness(parse(text)) is None or likeness(parse(text)).name == "identity"
+
+
+def test_what_differs_far_out_is_not_called_equal():
+    near = [str(like) for like in nearest_known(parse("max(x, 0)"), 6)]
+    assert "= ReLU" in near
+    assert "= ReLU6" not in near

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from search_spaces.compile import to_function
 from search_spaces.expression import Const, Var, call, params
 from search_spaces.operators import OPERATORS
 from search_spaces.parser import parse
-from search_spaces.sympy_bridge import derivative, latex, to_sympy
+from search_spaces.sympy_bridge import QUESTIONS, ask, derivative, latex, to_sympy
 from tests.expressions import EXPRESSIONS, NUMPY
 
 POINTS = np.array([-4.3, -2.0, -1.2, -0.3, -1e-3, 1e-3, 0.4, 1.0, 2.5, 6.0])
@@ -122,6 +123,32 @@ def test_float32_values_are_accurate_on_the_whole_domain(name):
 def test_latex_keeps_the_spelling():
     assert latex(parse("x * sigmoid(x)")) == r"\frac{x}{1 + e^{- x}}"
     assert latex(parse("cos(x) - beta * x")) == r"- \beta x + \cos{\left(x \right)}"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x + 9 ** 9 ** 9",
+        "1e300 ** 1e300 * x",
+        "2 ** (10 ** 9) * x",
+        "exp(-exp(-exp(x)))",
+        "silu(" * 16 + "x" + ")" * 16,
+    ],
+)
+def test_sympy_is_given_up_when_it_takes_too_long_or_throws(text):
+    start = time.monotonic()
+    answers = ask("forms", parse(text), 2.0)
+    assert time.monotonic() - start < 20
+    assert all(len(value) <= 2_000 for value in answers.values())
+
+
+def test_answers_that_came_before_sympy_hung_are_kept(monkeypatch):
+    def slow(expression):
+        yield "limit-1", 0.0
+        time.sleep(60)
+
+    monkeypatch.setitem(QUESTIONS, "limits", slow)
+    assert ask("limits", parse("x"), 0.5) == {"limit-1": 0.0}
 
 
 def test_latex_of_what_sympy_cannot_print_unevaluated():

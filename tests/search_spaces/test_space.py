@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -149,6 +150,36 @@ def test_the_deepest_core_units_are_within_the_parsers_limits():
     assert parse(str(expression)) == expression
 
 
+def test_a_tree_has_no_parameter_at_its_root():
+    space = spaces.get("tree")(operators=["tanh", "mul"], max_nodes=5)
+    assert not space.contains(parse("beta * tanh(x)"))
+    assert space.contains(parse("tanh(beta * x)"))
+    rng = np.random.default_rng(0)
+    default = spaces.get("tree")()
+    members = [default.sample(rng) for _ in range(300)]
+    children = [default.mutate(m, rng) for m in members] + [default.crossover(a, b, rng) for a, b in pairwise(members)]
+    assert all(default.decode(default.encode(child)) == child for child in children)
+
+
+def test_a_mutation_may_change_the_shape():
+    space = spaces.get("four_node")()
+    rng = np.random.default_rng(0)
+    parent = space.decode((0, 7, 12, 14, 16, 0, 0))
+    shapes = {space.encode(space.mutate_as("change_shape", parent, rng))[0] for _ in range(60)}
+    assert shapes >= {1, 2, 3, 4}
+
+
+def test_parameters_of_large_templates_are_all_different():
+    template = " + ".join(f"alpha{i} * x" for i in range(11))
+    space = spaces.get("custom")(shapes=["u(u(x))"], unary=[template])
+    assert len(params(space.decode((0, 0, 0)))) == 22
+
+
+def test_numbers_are_templates():
+    space = spaces.get("custom")(shapes=["b(u(x), u(x))"], unary=["x", 1, 0.5], binary=["add"])
+    assert parse("x + 0.5") in list(space.enumerate())
+
+
 def test_crossover_takes_every_choice_from_a_parent():
     space = spaces.get("swish2017")(units=2)
     rng = np.random.default_rng(3)
@@ -208,6 +239,8 @@ def test_strangers_are_not_members():
         ("custom", {"shapes": ["u(x)"], "unary": ["x +"]}, "found the end"),
         ("custom", {"shapes": ["u(x)"], "unary": ["add"]}, "takes 2"),
         ("custom", {"shapes": ["u(x)"], "unary": ["tanh"], "forbid": ["tanh"]}, "hardly any expression"),
+        ("custom", {"shapes": [f"{'b(' * 16}x{', x)' * 16}"], "binary": ["x1 * x1 * x1 + x2"]}, "at most 1000 nodes"),
+        ("custom", {"shapes": [f"{'u(' * 16}x{')' * 16}"], "unary": ["sin(sin(sin(sin(x))))"]}, "64 levels"),
     ],
 )
 def test_what_is_no_space_is_refused(name, options, message):
