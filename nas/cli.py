@@ -139,6 +139,8 @@ def space(
     """Print what a search space is made of and how many different functions it holds."""
     from nas import spaces
 
+    if trainable and enumerate is None:
+        raise typer.BadParameter("it chooses what --enumerate FILE writes; give both.", param_hint="--trainable")
     options, chosen = spaces.load_space(name, overrides or [])
     console = _console()
     with _status(f"counting the functions of {name}: {chosen.size:,} spellings"):

@@ -63,6 +63,7 @@ def _export(row: dict[str, Any], run: Path, facts: dict[str, Any], out: Path) ->
         "formula": row["formula"],
         "latex": ask("forms", expression, 10.0).get("latex"),
         "known_name": row["name"],
+        "likeness": row["likeness"],
         "parameters": list(params(expression)),
         "function_key": row["function_key"],
         "val_accuracy": {"mean": row["val_accuracy"], "std": row["val_accuracy_std"]},

@@ -90,7 +90,7 @@ class ProgressView:
         metric = self.search.objective.metric
         value = best.value if METRICS[metric] == "max" else -best.value
         shown = f"{100 * value:.2f} %" if metric == "val_accuracy" else f"{metric} {value:.4f}"
-        name = f"  (= {best.record.known_name})" if best.record.known_name else ""
+        name = f"  {best.record.likeness}" if best.record.likeness else ""
         return f"{shown}  {best.record.formula}{name}"
 
     def _speed(self) -> str:

@@ -15,6 +15,7 @@ from search_spaces.canonical import simplify
 from search_spaces.census import LIMIT, Census, pick, take_census
 from search_spaces.equivalence import LEVELS, Level
 from search_spaces.presets import spaces
+from search_spaces.recognition import likeness
 from search_spaces.registry import nearest
 from search_spaces.space import SearchSpace
 
@@ -56,7 +57,7 @@ def write_functions(space: SearchSpace, census: Census | None, path: Path, train
     """
     if census is None:
         raise ConfigError("--enumerate", [f"a space is enumerated up to {LIMIT:,} spellings, this has {space.size:,}"])
-    numbers = census.representatives[census.is_trainable] if trainable else census.representatives
+    numbers = census.chosen(trainable)
     try:
         with path.open("w", encoding="utf-8") as file:
             file.writelines(f"{simplify(expression)}\n" for _, expression in pick(space, numbers))
@@ -118,5 +119,8 @@ def _classes(census: Census) -> Table:
     table.add_column("spellings", justify="right")
     table.add_column("the largest classes")
     for entry in census.largest:
-        table.add_row(f"{entry.spellings:,}", Text(str(simplify(entry.expression))))
+        text = Text(str(simplify(entry.expression)))
+        if found := likeness(entry.expression):
+            text.append(f"  {found}", style="cyan")
+        table.add_row(f"{entry.spellings:,}", text)
     return table

@@ -23,7 +23,7 @@ from search_spaces.space import SearchSpace
 from search_spaces.values import batches, one_thread
 
 LIMIT = 5_000_000
-"""Largest number of spellings that is enumerated: about 15 minutes and 1 GB."""
+"""Largest number of spellings that is enumerated; the million of four_node takes 53 s and 0.9 GB."""
 _MERGE = 1e-8
 _LARGEST = 8
 
@@ -60,6 +60,10 @@ class Census:
     is_trainable: NDArray[np.bool_]
     seconds: float
     peak_mb: float
+
+    def chosen(self, trainable: bool) -> NDArray[np.int64]:
+        """The representatives, or the trainable ones alone."""
+        return self.representatives[self.is_trainable] if trainable else self.representatives
 
 
 def take_census(space: SearchSpace, level: Level = "exact") -> Census:
@@ -157,8 +161,7 @@ class FunctionSampler:
     @cached_property
     def functions(self) -> list[Expression]:
         """The simplest spelling of every function."""
-        census = take_census(self.space)
-        numbers = census.representatives[census.is_trainable] if self.trainable else census.representatives
+        numbers = take_census(self.space).chosen(self.trainable)
         return [expression for _, expression in pick(self.space, numbers)]
 
     def sample(self, rng: np.random.Generator) -> Expression:

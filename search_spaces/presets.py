@@ -13,7 +13,7 @@ from pydantic import Field, PositiveInt
 from search_spaces.operators import OPERATORS
 from search_spaces.registry import Registry
 from search_spaces.shape_space import ShapeSpace
-from search_spaces.space import SearchSpace, constrain
+from search_spaces.space import SearchSpace, check_operators, constrain
 from search_spaces.tree_space import TreeSpace
 
 spaces: Registry[Callable[..., SearchSpace]] = Registry("search space", "search_spaces.presets")
@@ -148,9 +148,7 @@ def tree(
     """Any tree over the operators (all of them if none are named) within the limits, 0 to 3 parameters on its edges."""
     everything = [name for name, row in OPERATORS.items() if ready_made or not row.ready_made]
     names = everything if operators is None else operators
-    unknown = [name for name in forbid or () if name not in OPERATORS]
-    if unknown:
-        raise ValueError(f"forbid: unknown operator {unknown[0]!r}; known: {', '.join(OPERATORS)}")
+    check_operators(forbid or ())
     names = [name for name in names if name not in (forbid or ())]
     space = TreeSpace(names, max_depth, max_nodes, max_params, constants or ())
     return constrain(space, contains_x=bool(constants))

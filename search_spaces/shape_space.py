@@ -6,9 +6,7 @@ units of 2017, the three- and four-node spaces and the cell of GRAFS are all of 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import product
 from math import prod
@@ -17,77 +15,15 @@ import numpy as np
 
 from search_spaces.expression import Call, Expression, Param, Var, depth, number_params, params, replace, size, walk
 from search_spaces.parser import MAX_DEPTH
+from search_spaces.shapes import ARITY, Slot, parse_shape
 from search_spaces.space import Choices, SearchSpace, check_mutation, random_below
 from search_spaces.templates import INPUTS, match, read_templates
 
-ARITY = {"u": 1, "b": 2, "n": 3}
 _KIND_NAMES = {"u": "unary", "b": "binary", "n": "n-ary"}
 _X = Var("x")
 _MAX_NODES, _MAX_PARAMS = 1_000, 999
 _STRUCTURAL = ("change_one", "change_all")
 _PARAMETRIC = ("add_parameter", "move_parameter", "remove_parameter")
-
-
-@dataclass(frozen=True)
-class Slot:
-    """A node of a shape: where it stands among the slots of its kind, and what its operands are (None: the input)."""
-
-    kind: str
-    position: int
-    operands: tuple[Slot | None, ...]
-
-    def slots(self) -> Iterator[Slot]:
-        """The slots below and this one, operands first."""
-        for operand in self.operands:
-            if operand is not None:
-                yield from operand.slots()
-        yield self
-
-
-def parse_shape(text: str) -> Slot:
-    """Read ``b(u(x), u(x))``. Raises ValueError for anything else than slots u, b, n and the input x."""
-    parts = re.findall(r"\s*([ubnx(),]|\S)", text)
-    used = dict.fromkeys(ARITY, 0)
-    position = 0
-
-    def fail(wanted: str) -> ValueError:
-        found = repr(parts[position]) if position < len(parts) else "the end"
-        return ValueError(
-            f"shape {text!r}: expected {wanted}, found {found}; a shape is made of u(.), b(., .), n(., ., .) and x"
-        )
-
-    def take(wanted: str) -> None:
-        nonlocal position
-        if position >= len(parts) or parts[position] != wanted:
-            raise fail(repr(wanted))
-        position += 1
-
-    def node(depth: int) -> Slot | None:
-        nonlocal position
-        if depth > 16:
-            raise ValueError(f"shape {text[:40]!r}...: a shape has at most 16 levels")
-        if position < len(parts) and parts[position] == "x":
-            position += 1
-            return None
-        if position >= len(parts) or parts[position] not in ARITY:
-            raise fail("u, b, n or x")
-        kind = parts[position]
-        position += 1
-        take("(")
-        operands = [node(depth + 1)]
-        for _ in range(ARITY[kind] - 1):
-            take(",")
-            operands.append(node(depth + 1))
-        take(")")
-        used[kind] += 1
-        return Slot(kind, used[kind] - 1, tuple(operands))
-
-    root = node(0)
-    if position < len(parts):
-        raise fail("the end")
-    if root is None:
-        raise ValueError(f"shape {text!r}: a shape has at least one slot")
-    return root
 
 
 class ShapeSpace(SearchSpace):

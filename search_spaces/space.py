@@ -7,13 +7,14 @@ other views that learners want, a choice vector of fixed length and a sequence o
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 
 import numpy as np
 
 from search_spaces.expression import Call, Expression, Var, size, tokens, walk
 from search_spaces.operators import OPERATORS
+from search_spaces.registry import nearest
 
 Choices = tuple[int, ...]
 _TRIES = 200
@@ -163,9 +164,7 @@ def constrain(
         ready_made: False forbids the operators that are activation functions by themselves.
     """
     forbidden = {*forbid, *(name for name, row in OPERATORS.items() if row.ready_made and not ready_made)}
-    for name in forbid:
-        if name not in OPERATORS:
-            raise ValueError(f"forbid: unknown operator {name!r}; known: {', '.join(OPERATORS)}")
+    check_operators(forbid)
 
     def condition(expression: Expression) -> bool:
         if max_complexity is not None and size(expression) > max_complexity:
@@ -181,6 +180,13 @@ def constrain(
         *([f"without {', '.join(sorted(forbidden))}"] if forbidden else []),
     ]
     return ConstrainedSpace(space, condition, "; ".join(says)) if says else space
+
+
+def check_operators(names: Iterable[str]) -> None:
+    """Raises ValueError for the first name that is no operator's."""
+    for name in names:
+        if name not in OPERATORS:
+            raise ValueError(f"unknown operator {name!r}; {nearest(name, OPERATORS)}")
 
 
 def check_mutation(kind: str, known: tuple[str, ...]) -> None:

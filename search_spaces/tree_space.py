@@ -13,9 +13,17 @@ from math import comb
 
 import numpy as np
 
-from search_spaces.expression import Call, Const, Expression, Param, Var, number_params, params, replace
+from search_spaces.expression import Call, Const, Expression, Param, Var, number_params
 from search_spaces.operators import OPERATORS
-from search_spaces.space import Choices, SearchSpace, check_mutation, random_below
+from search_spaces.space import Choices, SearchSpace, check_mutation, check_operators, random_below
+from search_spaces.tree_edges import (
+    distinct_params,
+    position_with_params,
+    preorder,
+    replaced,
+    strip_params,
+    with_params,
+)
 
 _TRIES = 50
 MAX_NODES = 31
@@ -35,9 +43,7 @@ class TreeSpace(SearchSpace):
     def __init__(
         self, operators: Sequence[str], max_depth: int, max_nodes: int, max_params: int, constants: Sequence[float] = ()
     ) -> None:
-        for name in operators:
-            if name not in OPERATORS:
-                raise ValueError(f"unknown operator {name!r}; known: {', '.join(OPERATORS)}")
+        check_operators(operators)
         if not 1 <= max_nodes <= MAX_NODES or max_depth < 1:
             raise ValueError(f"max_nodes is 1 to {MAX_NODES} and max_depth at least 1, got {max_nodes} and {max_depth}")
         self.by_arity = {a: tuple(n for n in dict.fromkeys(operators) if OPERATORS[n].arity == a) for a in (1, 2)}
@@ -91,7 +97,7 @@ class TreeSpace(SearchSpace):
         tree, used = self._read(symbols, 0)
         if any(symbols[used:]) or edges != sorted(set(edges)) or any(e >= used for e in edges):
             raise ValueError(f"choices {choices} are not one tree with parameters on different edges")
-        member = number_params(_with_params(tree, set(edges)))
+        member = number_params(with_params(tree, set(edges)))
         self.encode(member)  # refuses one that is too deep
         return member
 
@@ -110,7 +116,7 @@ class TreeSpace(SearchSpace):
 
     def encode(self, expression: Expression) -> Choices:
         tree, edges = strip_params(expression)
-        nodes = list(_preorder(tree))
+        nodes = list(preorder(tree))
         numbers = {symbol: i for i, symbol in enumerate(self.symbols, 1)}
         symbols = [node.op if isinstance(node, Call) else node for node, _ in nodes]
         foreign = [str(s) for s in symbols if s not in numbers]
@@ -120,7 +126,7 @@ class TreeSpace(SearchSpace):
         if foreign or len(nodes) > self.max_nodes or deepest > self.max_depth or len(edges) > self.max_params:
             why = f"with {', '.join(foreign)}" if foreign else f"{len(nodes)} nodes, {deepest} levels"
             raise ValueError(f"{expression} is not in this space ({why}, {len(edges)} parameters)")
-        if _with_params(tree, edges) != number_params(expression):
+        if with_params(tree, edges) != number_params(expression):
             raise ValueError(f"{expression} is not in this space: every parameter stands on one edge, as beta * (...)")
         padding = [0] * (self.max_nodes - len(nodes))
         return (*(numbers[s] for s in symbols), *padding, *sorted(edges), *[0] * (self.max_params - len(edges)))
@@ -131,7 +137,7 @@ class TreeSpace(SearchSpace):
             for tree in self._trees(nodes, self.max_depth):
                 for k in range(self.max_params + 1):
                     for edges in combinations(range(1, nodes), k):
-                        yield _with_params(tree, set(edges)) if edges else tree
+                        yield with_params(tree, set(edges)) if edges else tree
 
     def _trees(self, nodes: int, depth: int) -> Iterator[Expression]:
         if not self._count(nodes, depth):
@@ -166,7 +172,7 @@ class TreeSpace(SearchSpace):
             placement -= comb(nodes - 1, k)
             k += 1
         edges = rng.choice(np.arange(1, nodes), size=k, replace=False) if k else ()
-        return _with_params(tree, {int(e) for e in edges})
+        return with_params(tree, {int(e) for e in edges})
 
     def _random_tree(self, nodes: int, depth: int, rng: np.random.Generator) -> Expression:
         """Uniform over the trees of exactly that many nodes and at most that depth."""
@@ -204,10 +210,10 @@ class TreeSpace(SearchSpace):
 
     def _mutated(self, tree: Expression, edges: set[int], kind: str, rng: np.random.Generator) -> Expression | None:
         """One attempt; None or a stranger to the space if it did not work out."""
-        nodes = [node for node, _ in _preorder(tree)]
+        nodes = [node for node, _ in preorder(tree)]
         free = sorted(set(range(1, len(nodes))) - edges)
         if kind == "change_all":
-            return _with_params(self._refilled(tree, rng), edges)
+            return with_params(self._refilled(tree, rng), edges)
         if kind in ("add_parameter", "move_parameter", "remove_parameter"):
             kept = set(edges)
             if kind != "add_parameter" and kept:
@@ -218,20 +224,20 @@ class TreeSpace(SearchSpace):
                 if not free:
                     return None
                 kept.add(free[int(rng.integers(len(free)))])
-            return _with_params(tree, kept)
+            return with_params(tree, kept)
         at = int(rng.integers(len(nodes)))
         node = nodes[at]
         if kind == "change_one":
-            return _with_params(_replaced(tree, at, self._relabelled(node, rng)), edges)
+            return with_params(replaced(tree, at, self._relabelled(node, rng)), edges)
         # Inserting and removing renumber the edges, so parameters stay with their subtrees in the expression itself.
-        whole = _with_params(tree, edges)
-        where = _position_with_params(whole, at)
-        target = [n for n, _ in _preorder(whole)][where]
+        whole = with_params(tree, edges)
+        where = position_with_params(whole, at)
+        target = [n for n, _ in preorder(whole)][where]
         if kind == "insert":
-            return number_params(_replaced(whole, where, self._grown(target, rng)))
+            return number_params(replaced(whole, where, self._grown(target, rng)))
         if not isinstance(node, Call) or not isinstance(target, Call):
             return None
-        return number_params(_replaced(whole, where, target.args[int(rng.integers(len(target.args)))]))
+        return number_params(replaced(whole, where, target.args[int(rng.integers(len(target.args)))]))
 
     def _relabelled(self, node: Expression, rng: np.random.Generator) -> Expression:
         """Another operator of the same arity (or another leaf)."""
@@ -258,87 +264,12 @@ class TreeSpace(SearchSpace):
 
     def crossover(self, a: Expression, b: Expression, rng: np.random.Generator) -> Expression:
         """A subtree of one parent takes the place of a subtree of the other, with its parameters."""
-        whole, donor = _distinct(a, "gamma"), _distinct(b, "delta")
-        parts = [node for node, _ in _preorder(donor) if not isinstance(node, Param)]
-        places = [i for i, (node, _) in enumerate(_preorder(whole)) if not isinstance(node, Param)]
+        whole, donor = distinct_params(a, "gamma"), distinct_params(b, "delta")
+        parts = [node for node, _ in preorder(donor) if not isinstance(node, Param)]
+        places = [i for i, (node, _) in enumerate(preorder(whole)) if not isinstance(node, Param)]
         for _ in range(_TRIES):
             place = places[int(rng.integers(len(places)))]
-            child = number_params(_replaced(whole, place, parts[int(rng.integers(len(parts)))]))
+            child = number_params(replaced(whole, place, parts[int(rng.integers(len(parts)))]))
             if self.contains(child):
                 return child
         return a
-
-
-def strip_params(expression: Expression) -> tuple[Expression, set[int]]:
-    """The tree without parameters, and the numbers (in Polish notation) of the nodes whose edge carries one."""
-    edges: set[int] = set()
-    count = 0
-
-    def visit(node: Expression) -> Expression:
-        nonlocal count
-        if isinstance(node, Call) and node.op == "mul" and isinstance(node.args[0], Param):
-            edges.add(count)
-            node = node.args[1]
-        count += 1
-        return Call(node.op, tuple(map(visit, node.args))) if isinstance(node, Call) else node
-
-    return visit(expression), edges
-
-
-def _with_params(tree: Expression, edges: set[int]) -> Expression:
-    """The inverse of :func:`strip_params`; parameters are numbered in order of appearance."""
-    count = used = 0
-
-    def visit(node: Expression) -> Expression:
-        nonlocal count, used
-        mine = count in edges
-        count += 1
-        if mine:
-            used += 1
-            name = "beta" if used == 1 else f"beta{used}"
-        built = Call(node.op, tuple(map(visit, node.args))) if isinstance(node, Call) else node
-        return Call("mul", (Param(name), built)) if mine else built
-
-    return visit(tree)
-
-
-def _preorder(expression: Expression, level: int = 1) -> Iterator[tuple[Expression, int]]:
-    """Every node before its operands, with its level; the root has level 1."""
-    yield expression, level
-    if isinstance(expression, Call):
-        for arg in expression.args:
-            yield from _preorder(arg, level + 1)
-
-
-def _replaced(tree: Expression, at: int, new: Expression) -> Expression:
-    """The tree with its node number ``at`` (in Polish notation) replaced."""
-    count = 0
-
-    def visit(node: Expression) -> Expression:
-        nonlocal count
-        here, count = count, count + 1
-        if here == at:
-            count += sum(1 for _ in _preorder(node)) - 1
-            return new
-        return Call(node.op, tuple(map(visit, node.args))) if isinstance(node, Call) else node
-
-    return visit(tree)
-
-
-def _position_with_params(whole: Expression, at: int) -> int:
-    """Where node number ``at`` of the stripped tree is in the tree with its parameters."""
-    plain = -1
-    for position, (node, _) in enumerate(_preorder(whole)):
-        if isinstance(node, Param):
-            continue
-        if isinstance(node, Call) and node.op == "mul" and isinstance(node.args[0], Param):
-            continue
-        plain += 1
-        if plain == at:
-            return position
-    raise IndexError(f"the tree has no node {at}")
-
-
-def _distinct(expression: Expression, name: str) -> Expression:
-    """The expression with its parameters renamed, so that two expressions share none."""
-    return replace(expression, {Param(p): Param(f"{name}{i}") for i, p in enumerate(params(expression))})

@@ -110,6 +110,7 @@ def test_resume_of_a_finished_study_trains_nothing(run):
         (["space", "tree", "max_params=7", "max_node=3"], ["did you mean 'max_nodes'", "less than or equal to 3"]),
         (["space", "grafs", "--enumerate", "out.txt"], ["enumerated up to 5,000,000 spellings"]),
         (["space", "three_node", "--enumerate", "{full}"], ["cannot be written"]),
+        (["space", "three_node", "--trainable"], ["give both"]),
         (["space", "{file}"], ["a mapping of keys to values"]),
         (["show", "x $ 2"], ["unexpected character '$'", "^"]),
         (["show", "x1 * x2"], ["only input is x"]),

@@ -13,7 +13,7 @@ from search_spaces.expression import Call, depth, params, size, walk
 from search_spaces.operators import OPERATORS
 from search_spaces.parser import parse
 from search_spaces.presets import spaces
-from search_spaces.shape_space import parse_shape
+from search_spaces.shapes import parse_shape
 from tests.contracts.space import check_space
 
 CUSTOM = {
