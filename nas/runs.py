@@ -126,9 +126,9 @@ def check_components(config: ExperimentConfig) -> None:
     except DataError as error:
         raise RunError(f"data set {config.data.name!r}: {error}") from error
     try:
-        model = models.get(config.model.name)(nn.ReLU, data.channels, data.num_classes, **config.model.options)
+        model = models.get(config.model.name)(nn.ReLU, data.input_shape, data.num_outputs, **config.model.options)
         with torch.no_grad():
-            model.eval()(torch.zeros(2, *data.train_x.shape[1:]))
+            model.eval()(torch.zeros(2, *data.input_shape))
     except (ValueError, TypeError, RuntimeError) as error:
         raise RunError(f"model {config.model.name!r} does not work on {config.data.name!r}: {error}") from error
 

@@ -92,10 +92,10 @@ def build_model(trial: Trial, data: Images) -> torch.nn.Module:
     expression = parse(trial.expression)
     shape: ParamShape = "channel" if trial.param_shape == "channel" else "scalar"
     model = models.get(trial.model.name)(
-        lambda: ExpressionActivation(expression, shape), data.channels, data.num_classes, **trial.model.options
+        lambda: ExpressionActivation(expression, shape), data.input_shape, data.num_outputs, **trial.model.options
     )
     with torch.no_grad():  # gives per-channel activation parameters their shape
-        model.eval()(torch.zeros(1, *data.train_x.shape[1:]))
+        model.eval()(torch.zeros(1, *data.input_shape))
     return model
 
 

@@ -25,19 +25,24 @@ def resnet_parameters(n: int, width: int, in_channels: int, classes: int) -> int
     return total + channels * classes + classes
 
 
-def test_resnet20_has_the_papers_parameters():
-    """0.27 M in the paper; 269,722 counted layer by layer."""
-    model = models.get("resnet20")(nn.ReLU, 3, 10)
-    assert count(model) == resnet_parameters(3, 16, 3, 10) == 269_722
+@pytest.mark.parametrize(
+    ("layers", "millions"), [(20, "0.27"), (32, "0.46"), (44, "0.66"), (56, "0.85"), (110, "1.7")]
+)
+def test_resnets_have_the_papers_parameters(layers, millions):
+    """Table 6 of arXiv 1512.03385."""
+    model = models.get(f"resnet{layers}")(nn.ReLU, (3, 32, 32), 10)
+    assert count(model) == resnet_parameters((layers - 2) // 6, 16, 3, 10)
+    digits = len(millions.split(".")[1])
+    assert f"{count(model) / 1e6:.{digits}f}" == millions
 
 
 def test_resnet8_on_digits():
-    model = models.get("resnet8")(nn.ReLU, 1, 10, width=8)
+    model = models.get("resnet8")(nn.ReLU, (1, 8, 8), 10, width=8)
     assert count(model) == resnet_parameters(1, 8, 1, 10)
     assert model(torch.zeros(2, 1, 8, 8)).shape == (2, 10)
 
 
-@pytest.mark.parametrize(("name", "layers"), [("resnet8", 8), ("resnet20", 20)])
+@pytest.mark.parametrize(("name", "layers"), [("resnet8", 8), ("resnet20", 20), ("resnet110", 110)])
 def test_layers_and_sites(name, layers):
     """6n + 2 weighted layers, and an activation after every convolution, each made by its own call."""
     made = []
@@ -46,7 +51,7 @@ def test_layers_and_sites(name, layers):
         made.append(nn.ReLU())
         return made[-1]
 
-    model = models.get(name)(act, 3, 10)
+    model = models.get(name)(act, (3, 32, 32), 10)
     weighted = [m for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
     assert len(weighted) == layers
     assert len(made) == layers - 1

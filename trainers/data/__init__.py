@@ -1,4 +1,4 @@
-"""Data sets, one decorated file each. A data set is held whole in memory as tensors; see :class:`Images`."""
+"""Data sets, one decorated file each. A data set is held whole in memory as tensors: :class:`Images` or :class:`Text`."""
 
 from __future__ import annotations
 
@@ -41,16 +41,48 @@ class Images:
     flip: bool = False
 
     @property
-    def channels(self) -> int:
-        return int(self.train_x.shape[1])
+    def input_shape(self) -> tuple[int, ...]:
+        """(C, H, W)"""
+        return tuple(self.train_x.shape[1:])
+
+    @property
+    def num_outputs(self) -> int:
+        return self.num_classes
 
 
+@dataclass(frozen=True)
+class Text:
+    """Text as bytes, for models that predict the next one.
+
+    Attributes:
+        train, val: uint8 (N,) and (M,); the validation part is the end of the text.
+        context: so many bytes are a model's input.
+    """
+
+    train: Tensor
+    val: Tensor
+    context: int
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """(context,)"""
+        return (self.context,)
+
+    @property
+    def num_outputs(self) -> int:
+        """The 256 values of a byte."""
+        return 256
+
+
+DataSet = Images | Text
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 
-datasets: Registry[Callable[..., Images]] = Registry("data set", "trainers.data")
+datasets: Registry[Callable[..., DataSet]] = Registry("data set", "trainers.data")
 
 
-def hold_out(x: Tensor, y: Tensor, val_fraction: float, *, crop_padding: int = 0, flip: bool = False) -> Images:
+def hold_out(
+    x: Tensor, y: Tensor, val_fraction: float, *, num_classes: int | None = None, crop_padding: int = 0, flip: bool = False
+) -> Images:
     """Split a training set into a training and a validation part, the same at every call and for every seed.
 
     The split is stratified: every class gives the same fraction of its images.
@@ -58,9 +90,19 @@ def hold_out(x: Tensor, y: Tensor, val_fraction: float, *, crop_padding: int = 0
     Args:
         x, y: uint8 (N, C, H, W) and int64 (N,).
         val_fraction: between 0 and 1.
+        num_classes: the largest label plus one, if not given.
+
+    Raises:
+        DataError: a label is out of range, or a part would be empty.
     """
     if not 0 < val_fraction < 1:
         raise DataError(f"val_fraction lies between 0 and 1, got {val_fraction}")
+    num_classes = int(y.max()) + 1 if num_classes is None else num_classes
+    if y.min() < 0 or y.max() >= num_classes:
+        raise DataError(
+            f"labels are 0 to {num_classes - 1}, got {int(y.min())} to {int(y.max())}; fetch the data again, or name "
+            "the data set that it is"
+        )
     generator = torch.Generator().manual_seed(0)
     order = torch.randperm(len(y), generator=generator)
     val = torch.zeros(len(y), dtype=torch.bool)
@@ -78,9 +120,28 @@ def hold_out(x: Tensor, y: Tensor, val_fraction: float, *, crop_padding: int = 0
         train_y=y[~val],
         val_x=x[val],
         val_y=y[val],
-        num_classes=int(y.max()) + 1,
+        num_classes=num_classes,
         mean=tuple(c.mean().item() for c in channels),
         std=tuple(max(c.std().item(), 1e-3) for c in channels),
         crop_padding=crop_padding,
         flip=flip,
     )
+
+
+def split_text(text: bytes, val_fraction: float, context: int, source: str) -> Text:
+    """The last ``val_fraction`` of a text is its validation part.
+
+    Raises:
+        DataError: the text is empty, or a part is too short for one input of ``context`` bytes and the byte after it.
+    """
+    if not text:
+        raise DataError(f"{source} is empty; give a text of some 100,000 bytes or more")
+    cut = len(text) - round(len(text) * val_fraction)
+    shorter = min(cut, len(text) - cut)
+    if shorter < context + 1:
+        raise DataError(
+            f"{source} has {len(text):,} bytes, of which {len(text) - cut:,} are for validation; both parts need at least "
+            f"data.context + 1 = {context + 1:,}; take a longer text or a shorter data.context"
+        )
+    tokens = torch.frombuffer(bytearray(text), dtype=torch.uint8)
+    return Text(train=tokens[:cut].clone(), val=tokens[cut:].clone(), context=context)

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
-from trainers.models import ActFactory, models
+from trainers.models import ActFactory, image_shape, models
 
 
 class BasicBlock(nn.Module):
@@ -33,10 +33,14 @@ class BasicBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.norm2(self.conv2(self.act1(self.norm1(self.conv1(x)))))
-        if self.stride != 1 or self.new_channels:
-            before = self.new_channels // 2
-            x = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, before, self.new_channels - before))
-        return self.act2(x + y)
+        return self.act2(y + self.shortcut(x))
+
+    def shortcut(self, x: Tensor) -> Tensor:
+        """Every second pixel, channels padded with zeros."""
+        if self.stride != 1:
+            x = F.avg_pool2d(x, 1, self.stride)  # a strided slice would turn the gradient out of channels_last
+        before = self.new_channels // 2
+        return F.pad(x, (0, 0, 0, 0, before, self.new_channels - before)) if self.new_channels else x
 
 
 class ResNet(nn.Module):
@@ -62,13 +66,23 @@ class ResNet(nn.Module):
         return self.head(self.blocks(self.stem(x)).mean((2, 3)))
 
 
-@models.register("resnet8")
-def resnet8(act: ActFactory, in_channels: int, num_classes: int, *, width: PositiveInt = 16) -> nn.Module:
-    """8 layers, one block a stage: for quick searches."""
-    return ResNet(act, in_channels, num_classes, 1, width)
+def _register(layers: int, note: str) -> None:
+    @models.register(f"resnet{layers}")
+    def build(
+        act: ActFactory, input_shape: tuple[int, ...], num_outputs: int, *, width: PositiveInt = 16
+    ) -> nn.Module:
+        channels, _, _ = image_shape(f"resnet{layers}", input_shape)
+        return ResNet(act, channels, num_outputs, (layers - 2) // 6, width)
+
+    build.__doc__ = f"{layers} layers{note}"
 
 
-@models.register("resnet20")
-def resnet20(act: ActFactory, in_channels: int, num_classes: int, *, width: PositiveInt = 16) -> nn.Module:
-    """20 layers, 0.27 M parameters on CIFAR-10: the child network of the 2017 search."""
-    return ResNet(act, in_channels, num_classes, 3, width)
+for _layers, _note in (
+    (8, ", one block a stage: for quick searches."),
+    (20, ", 0.27 M parameters on CIFAR-10: the child network of the 2017 search."),
+    (32, "."),
+    (44, "."),
+    (56, "."),
+    (110, ", 1.7 M parameters on CIFAR-10."),
+):
+    _register(_layers, _note)
