@@ -74,4 +74,4 @@ def test_shortcut_takes_every_second_pixel_and_pads_channels_with_zeros():
 
 def test_unknown_model_suggests():
     with pytest.raises(KeyError, match="did you mean 'resnet20'"):
-        models.get("resnet21")
+        models.get("resnett20")
