@@ -25,9 +25,12 @@ COLUMNS = {
     "val_accuracy_std": "standard deviation over seeds",
     "val_loss": "mean cross-entropy over seeds, nats",
     "val_loss_std": "standard deviation over seeds",
+    "val_bpb": "mean bits per byte over seeds, for text",
+    "val_bpb_std": "standard deviation over seeds",
     "n_seeds": "number of trainings behind the means",
     "n_failed": "number of failed retrainings, which are in no mean",
-    "vs_relu": "mean difference in val_accuracy to ReLU over matched seeds",
+    "metric": "the study's objective, by which functions are ranked",
+    "vs_relu": "mean difference to ReLU in that metric over matched seeds",
     "vs_relu_ci95": "half-width of its 95 % interval (paired t)",
     "parameters": "trained values in the model, the activation's included",
     "seconds": "mean time of a training",
@@ -75,10 +78,10 @@ def leaderboard(store: Store, sort: str = "rank") -> pd.DataFrame:
     everything = trials(store)
     if everything.empty:
         return pd.DataFrame(columns=list(COLUMNS))
-    relu = _relu_accuracies(everything)
-    rows = [_aggregate(group, relu) for _, group in everything.groupby("function_key", sort=False)]
-    table = pd.DataFrame(rows)
     metric = store.get("config", {}).get("search", {}).get("objective", "val_accuracy")
+    relu = _relu_values(everything, metric)
+    rows = [_aggregate(group, metric, relu) for _, group in everything.groupby("function_key", sort=False)]
+    table = pd.DataFrame(rows)
     table = table.assign(
         _state=table["state"].map(_STATE_ORDER),
         _stage=table["stage"] != "retrain",
@@ -88,19 +91,19 @@ def leaderboard(store: Store, sort: str = "rank") -> pd.DataFrame:
     table = table.sort_values(["_state", "_stage", "_failed", "_metric", "val_loss"], kind="stable")
     table.insert(0, "rank", range(1, len(table) + 1))
     if sort != "rank":
-        descending = sort in ("val_accuracy", "vs_relu")
+        descending = sort == "val_accuracy" or (sort == "vs_relu" and METRICS[metric] == "max")
         table = table.sort_values(["_state", sort], ascending=[True, not descending], kind="stable", na_position="last")
     return table[list(COLUMNS)].reset_index(drop=True)
 
 
-def _relu_accuracies(everything: pd.DataFrame) -> dict[int, float]:
-    """Validation accuracy of ReLU by seed, from the retrain stage."""
+def _relu_values(everything: pd.DataFrame, metric: str) -> dict[int, float]:
+    """The metric of ReLU by seed, from the retrain stage."""
     is_relu = (everything["known_name"] == "ReLU") & (everything["stage"] == "retrain")
     rows = everything[is_relu & (everything["state"] == "COMPLETE")]
-    return dict(zip(rows["seed"], rows["val_accuracy"], strict=True))
+    return dict(zip(rows["seed"], rows[metric], strict=True))
 
 
-def _aggregate(group: pd.DataFrame, relu: dict[int, float]) -> dict[str, Any]:
+def _aggregate(group: pd.DataFrame, metric: str, relu: dict[int, float]) -> dict[str, Any]:
     """One function's row from its trials: the retrained ones if any is complete, else those of the search stage."""
     retrained = group[(group["stage"] == "retrain") & (group["state"] == "COMPLETE")]
     failed = (group["stage"] == "retrain") & (group["state"] == "FAIL")
@@ -109,18 +112,16 @@ def _aggregate(group: pd.DataFrame, relu: dict[int, float]) -> dict[str, Any]:
     used = complete if len(complete) else used
     first = used.iloc[0]
     seeds = [s for s in used["seed"] if s in relu] if len(retrained) else []  # the search stage has no ReLU to match
-    difference, interval = paired_interval(
-        [used.loc[used["seed"] == s, "val_accuracy"].iloc[0] - relu[s] for s in seeds]
-    )
+    difference, interval = paired_interval([used.loc[used["seed"] == s, metric].iloc[0] - relu[s] for s in seeds])
     return {
         "formula": first["formula"],
         "name": first["known_name"],
         "likeness": first["likeness"],
-        **{metric: used[metric].mean() for metric in METRICS},
-        "val_accuracy_std": used["val_accuracy"].std() if len(used) > 1 else math.nan,
-        "val_loss_std": used["val_loss"].std() if len(used) > 1 else math.nan,
+        **{name: used[name].mean() for name in METRICS},
+        **{f"{name}_std": used[name].std() if len(used) > 1 else math.nan for name in METRICS},
         "n_seeds": len(complete),
         "n_failed": int(failed.sum()),
+        "metric": metric,
         "vs_relu": difference,
         "vs_relu_ci95": interval,
         "parameters": first["parameters"],

@@ -237,11 +237,11 @@ def _status(text: str) -> AbstractContextManager[object]:
 
 
 def _print_leaderboard(rows: DataFrame) -> None:
-    from nas.tables import NOTE, leaderboard_table
+    from nas.tables import leaderboard_note, leaderboard_table
 
     console = _console()
     console.print(leaderboard_table(rows, console.width))
-    console.print(NOTE, style="dim", markup=False)
+    console.print(leaderboard_note(rows), style="dim", markup=False)
 
 
 def main() -> None:

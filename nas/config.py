@@ -20,9 +20,11 @@ from search_spaces.known import known_expression
 from search_spaces.presets import spaces
 from search_spaces.registry import Registry, describe_error, nearest
 from search_spaces.space import SearchSpace
-from trainers.data import datasets
+from trainers.data import Fraction, datasets
 from trainers.models import models
 from trainers.trial import Component, Recipe
+
+Metric = Literal["val_accuracy", "val_loss", "val_bpb", "train_loss", "train_loss_sum"]
 
 
 class ConfigError(ValueError):
@@ -55,23 +57,33 @@ class RecipeConfig(_Section):
     """How a network is trained; see :class:`trainers.trial.Recipe`."""
 
     batch_size: PositiveInt = 128
+    optimizer: Literal["sgd", "adamw"] = "sgd"
     learning_rate: PositiveFloat = 0.1
-    momentum: float = Field(0.9, gt=0, lt=1)
-    weight_decay: float = Field(5e-4, ge=0)
+    schedule: Literal["triangle", "cosine", "step"] = "triangle"
     warmup: float = Field(0.2, ge=0, le=1)
+    milestones: tuple[Fraction, ...] = (0.5, 0.75)
+    gamma: float = Field(0.1, gt=0, le=1)
+    momentum: float = Field(0.9, gt=0, lt=1)
+    beta2: float = Field(0.95, gt=0, lt=1)
+    weight_decay: float = Field(5e-4, ge=0)
     label_smoothing: float = Field(0.0, ge=0, lt=1)
+    clip_norm: PositiveFloat | None = None
 
     def recipe(self) -> Recipe:
         return Recipe(**self.model_dump())
 
 
 class TrialConfig(_Section):
-    """The budget of one training, the granularity of learnable parameters, and where it runs."""
+    """The budget of one training, the granularity of learnable parameters, and where and how it runs.
+
+    ``precision: auto`` measures at the start of a study whether bf16 is faster, and keeps to the answer.
+    """
 
     epochs: PositiveInt = 10
     max_steps: PositiveInt | None = None
     max_seconds: PositiveFloat | None = None
     param_shape: Literal["channel", "scalar"] = "channel"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
 
@@ -79,20 +91,26 @@ class SearchConfig(_Section):
     """How long to search, and for what. ``minutes`` ends the search stage, whatever ``trials`` says.
 
     ``equivalence`` is how far two candidates count as the same function; see search_spaces.equivalence.LEVELS.
+    ``screen`` ends trials in which signal or gradient vanish or explode at initialisation.
     """
 
     trials: PositiveInt = 100
     equivalence: Level = "reflection"
     minutes: PositiveFloat | None = None
-    objective: Literal["val_accuracy", "val_loss", "train_loss", "train_loss_sum"] = "val_accuracy"
+    screen: bool = True
+    objective: Metric = "val_accuracy"
 
 
 class PruningConfig(_Section):
-    """Asynchronous successive halving: after each epoch of ``rungs`` the best 1/reduction_factor go on."""
+    """Asynchronous successive halving: after each epoch of ``rungs`` the best 1/reduction_factor go on.
 
-    metric: Literal["val_accuracy", "val_loss", "train_loss", "train_loss_sum"] = "train_loss_sum"
+    With ``anneal`` the learning-rate schedule comes to its end at every rung, and starts again.
+    """
+
+    metric: Metric = "train_loss_sum"
     rungs: tuple[PositiveInt, ...] = Field((1, 3), min_length=1)
     reduction_factor: float = Field(3.0, gt=1)
+    anneal: bool = True
 
     @model_validator(mode="after")
     def _rungs_rise(self) -> Self:

@@ -81,7 +81,9 @@ class ProgressView:
 
     def _title(self) -> str:
         c = self.search.config
-        return f"{c.name}: {c.strategy.name} over {c.space.name}, {c.model.name} on {c.data.name}"
+        return (
+            f"{c.name}: {c.strategy.name} over {c.space.name}, {c.model.name} on {c.data.name}, {self.search.precision}"
+        )
 
     def _best(self) -> str:
         best = self.search.best

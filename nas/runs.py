@@ -17,10 +17,16 @@ from torch import nn
 from analysis.store import FILE_NAME, Store
 from nas import __version__
 from nas.config import ExperimentConfig, restore_config
-from nas.search import Search
+from nas.search import SEARCH, Search
+from search_spaces.compile import ExpressionActivation
+from search_spaces.parser import parse
 from search_spaces.values import one_thread
-from trainers.data import DataError, datasets
+from trainers.data import DataError, DataSet, Text, datasets
 from trainers.models import models
+from trainers.network import example
+from trainers.precision import faster_precision
+from trainers.run import pick_device
+from trainers.trial import Trial
 
 
 class RunError(ValueError):
@@ -105,6 +111,8 @@ def execute(run: Run, watch: Callable[[Search], contextlib.AbstractContextManage
 
     Returns the search; after Ctrl-C its ``done`` is False.
     """
+    with one_thread():
+        _settle_precision(run)
     search = Search(run.config, run.store)
     if search.done:
         return search
@@ -121,16 +129,47 @@ def check_components(config: ExperimentConfig) -> None:
     """Load the data and build the model once, so that what is wrong with them is said before anything starts."""
     if config.trial.device == "cuda" and not torch.cuda.is_available():
         raise RunError("trial.device is cuda, but torch finds no GPU here; set trial.device=auto")
+    data = _load_data(config)
+    metrics = [config.search.objective, *([config.pruning.metric] if config.pruning else [])]
+    if "val_bpb" in metrics and not isinstance(data, Text):
+        raise RunError("val_bpb, bits per byte, is measured on text; choose another search.objective or pruning.metric")
     try:
-        data = datasets.get(config.data.name)(**config.data.options)
-    except DataError as error:
-        raise RunError(f"data set {config.data.name!r}: {error}") from error
-    try:
-        model = models.get(config.model.name)(nn.ReLU, data.input_shape, data.num_outputs, **config.model.options)
+        model = models.get(config.model.name)(_placeholder, data.input_shape, data.num_outputs, **config.model.options)
         with torch.no_grad():
-            model.eval()(torch.zeros(2, *data.input_shape))
+            model.eval()(example(data))
     except (ValueError, TypeError, RuntimeError) as error:
         raise RunError(f"model {config.model.name!r} does not work on {config.data.name!r}: {error}") from error
+
+
+def _placeholder() -> nn.Module:
+    """An activation as a search gives them to models: it says so when it is given more than one input."""
+    return ExpressionActivation(parse("max(x, 0)"))
+
+
+def _load_data(config: ExperimentConfig) -> DataSet:
+    try:
+        return datasets.get(config.data.name)(**config.data.options)
+    except DataError as error:
+        raise RunError(f"data set {config.data.name!r}: {error}") from error
+
+
+def _settle_precision(run: Run) -> None:
+    """Measure once a study which precision is faster, if it is not configured. A resumed study keeps to it."""
+    config = run.config
+    if config.trial.precision != "auto" or run.store.get("precision") is not None:
+        return
+    trial = Trial(
+        id=0,
+        stage=SEARCH,
+        expression="x * sigmoid(x)",
+        seed=config.seed,
+        model=config.model.component(),
+        data=config.data.component(),
+        recipe=config.recipe.recipe(),
+        budget_epochs=1,
+        device=config.trial.device,
+    )
+    run.store.put("precision", faster_precision(trial, _load_data(config), pick_device(config.trial.device)))
 
 
 def _refuse_existing(config: ExperimentConfig, path: Path) -> None:

@@ -43,6 +43,7 @@ class Search:
         self.config = config
         self.store = store
         self.objective = Objective(config.search.objective)
+        self.precision = store.get("precision", "fp32") if config.trial.precision == "auto" else config.trial.precision
         self.proposer = Proposer(config.make_strategy(), EquivalenceIndex(config.search.equivalence))
         self.pruning = None
         if config.pruning:
@@ -146,7 +147,10 @@ class Search:
             max_steps=c.trial.max_steps,
             max_seconds=c.trial.max_seconds,
             report_epochs=c.pruning.rungs if c.pruning and stage == SEARCH else (),
+            anneal_epochs=c.pruning.rungs if c.pruning and c.pruning.anneal and stage == SEARCH else (),
             param_shape=c.trial.param_shape,
+            precision=self.precision,
+            screen=c.search.screen and stage == SEARCH,
             device=c.trial.device,
         )
         formula, found = str(number_params(simplify(expression))), likeness(expression)

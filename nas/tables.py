@@ -14,27 +14,40 @@ from analysis.leaderboard import to_records
 _STYLES = {"COMPLETE": "green", "RUNNING": "cyan", "PRUNED": "yellow", "FAIL": "red"}
 _WIDE = 124
 """Columns of a terminal from which on a value and its spread stand side by side."""
-NOTE = (
-    "acc and loss: mean ± standard deviation over n seeds, on data held out from training. vs ReLU: points of accuracy "
-    "± 95 % interval over matched seeds, bold where it excludes 0 (not corrected for the number of candidates)."
-)
+_SCALES = {"val_accuracy": (100, 2)}
+"""Factor and digits after the point with which a metric is shown."""
+
+
+def leaderboard_note(rows: pd.DataFrame) -> str:
+    """What the columns of :func:`leaderboard_table` are."""
+    metric = rows["metric"].iloc[0] if len(rows) else "val_accuracy"
+    unit = "points of accuracy" if metric == "val_accuracy" else f"difference in {metric}, negative is better,"
+    names = "acc, loss (nats) and bpb (bits a byte)" if _has_bpb(rows) else "acc and loss"
+    return (
+        f"{names}: mean ± standard deviation over n seeds, on data held out from training. vs ReLU: {unit} "
+        "± 95 % interval over matched seeds, bold where it excludes 0 (not corrected for the number of candidates)."
+    )
+
+
+def _has_bpb(rows: pd.DataFrame) -> bool:
+    return bool(rows["val_bpb"].notna().any())
 
 
 def leaderboard_table(rows: pd.DataFrame, width: int) -> Table:
     """A leaderboard for a terminal of that width."""
     between = " " if width >= _WIDE else "\n"
+    metrics = {"acc %": "val_accuracy", "loss": "val_loss"} | ({"bpb": "val_bpb"} if _has_bpb(rows) else {})
     table = Table(header_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("#", justify="right", no_wrap=True)
     table.add_column("formula", overflow="fold", min_width=16)
-    for header in ("acc %", "loss", "n", "vs ReLU", "params", "s"):
+    for header in (*metrics, "n", "vs ReLU", "params", "s"):
         table.add_column(header, justify="right", no_wrap=True)
     table.add_column("state", no_wrap=True)
     for row in to_records(rows):
         table.add_row(
             str(row["rank"]),
             _formula(row),
-            _spread(row["val_accuracy"], row["val_accuracy_std"], 100, 2, between),
-            _spread(row["val_loss"], row["val_loss_std"], 1, 3, between),
+            *(_spread(row[name], row[f"{name}_std"], *_SCALES.get(name, (1, 3)), between) for name in metrics.values()),
             f"{row['n_seeds']} of {row['n_seeds'] + row['n_failed']}" if row["n_failed"] else str(row["n_seeds"]),
             Text("reference", style="dim") if row["name"] == "ReLU" else _difference(row, between),
             "" if row["parameters"] is None else f"{int(row['parameters']):,}",
@@ -72,7 +85,8 @@ def _difference(row: dict[str, Any], between: str) -> Text:
     mean, interval = row["vs_relu"], row["vs_relu_ci95"]
     if mean is None:
         return Text("")
+    scale, digits = _SCALES.get(row["metric"], (1, 3))
     if interval is None:
-        return Text(f"{mean * 100:+.2f}")
+        return Text(f"{mean * scale:+.{digits}f}")
     style = "bold" if abs(mean) > interval else ""
-    return Text(f"{mean * 100:+.2f}{between}± {interval * 100:.2f}", style=style)
+    return Text(f"{mean * scale:+.{digits}f}{between}± {interval * scale:.{digits}f}", style=style)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.lazy import LazyModuleMixin
 
-from search_spaces.expression import Call, Const, Expression, Param, Var, params, walk
+from search_spaces.expression import Call, Const, Expression, Param, Var, params, variables, walk
 from search_spaces.operators import OPERATORS, Operand
 
 ParamShape = Literal["scalar", "channel"]
@@ -112,47 +112,77 @@ def to_function(expression: Expression) -> Callable[..., Tensor]:
     return function
 
 
+def to_positional(expression: Expression, names: tuple[str, ...]) -> Callable[..., Tensor]:
+    """The expression as a function of these inputs and parameters in this order, computed in float32 or wider.
+
+    The first is an input: the result has its shape and dtype.
+    """
+    program = plan(expression)
+
+    def function(*values: Tensor) -> Tensor:
+        x = values[0]
+        wide = torch.promote_types(x.dtype, torch.float32)
+        result = evaluate(program, {name: value.to(wide) for name, value in zip(names, values, strict=True)})
+        return result.expand(x.shape).to(x.dtype)
+
+    return function
+
+
 class ExpressionActivation(LazyModuleMixin, nn.Module):
-    """An expression as a module: input and output ``(N, C, *)`` of any floating dtype.
+    """An expression as a module: inputs and output ``(N, C, *)`` of any floating dtype.
+
+    An activation has one input, x; a gate has two, x1 and x2. Narrower inputs than float32 are computed in float32 and
+    the result is rounded once.
 
     Learnable parameters start at 1. With ``param_shape="channel"`` there is one value per channel (dimension 1 of the
-    input, as in ``nn.PReLU``); their number is taken from the first input, so run one batch through a model before
-    its parameters are handed to an optimiser. With ``"scalar"`` there is one value per module.
+    input, as in ``nn.PReLU``); their number is taken from the first input, so run one batch through a model before its
+    parameters are handed to an optimiser. With ``"scalar"`` there is one value per module.
+
+    Attributes:
+        function: what is computed, from the inputs and the parameters in the order of ``param_names``. May be replaced
+            by a faster one, such as itself compiled.
 
     Raises:
-        ValueError: the expression has inputs other than ``x``.
+        ValueError: the inputs of the expression are neither x alone nor x1 and x2.
     """
 
     cls_to_become = None
 
     def __init__(self, expression: Expression, param_shape: ParamShape = "scalar") -> None:
         super().__init__()
-        others = {node.name for node in walk(expression) if isinstance(node, Var)} - {"x"}
-        if others:
-            raise ValueError(f"an activation's only input is x, got {', '.join(sorted(others))} in {expression}")
+        names = set(variables(expression))
+        if not (names <= {"x"} or names <= {"x1", "x2"}):
+            raise ValueError(
+                f"an activation's only input is x, a gate's inputs are x1 and x2; got {', '.join(sorted(names))} "
+                f"in {expression}"
+            )
         self.expression = expression
+        self.input_names = ("x",) if names <= {"x"} else ("x1", "x2")
         self.param_names = params(expression)
-        self.program = plan(expression)
+        self.function = to_positional(expression, (*self.input_names, *self.param_names))
         for name in self.param_names:
             scalar = param_shape == "scalar"
             setattr(self, name, nn.Parameter(torch.ones(())) if scalar else nn.UninitializedParameter())
 
-    def initialize_parameters(self, x: Tensor) -> None:
+    def initialize_parameters(self, x: Tensor, *others: Tensor) -> None:
         """Called once by the first forward pass: gives per-channel parameters their shape."""
         with torch.no_grad():
             for name in self.param_names:
                 parameter = getattr(self, name)
                 if isinstance(parameter, nn.UninitializedParameter):
-                    parameter.materialize((x.shape[1],), device=x.device, dtype=x.dtype)
+                    parameter.materialize((x.shape[1],), device=x.device, dtype=torch.float32)
                     parameter.fill_(1.0)
 
-    def forward(self, x: Tensor) -> Tensor:
-        inputs = {"x": x}
-        for name in self.param_names:
-            parameter = getattr(self, name).to(x.dtype)
-            inputs[name] = parameter.view(-1, *[1] * (x.dim() - 2)) if parameter.dim() else parameter
-        result = evaluate(self.program, inputs)
-        return result.expand_as(x) if result.shape != x.shape else result
+    def forward(self, *inputs: Tensor) -> Tensor:
+        if len(inputs) != len(self.input_names):
+            raise ValueError(
+                f"{self.expression} has {len(self.input_names)} input(s), {', '.join(self.input_names)}; the model "
+                f"gives it {len(inputs)}: use a function of x in a place for one, of x1 and x2 in a place for two"
+            )
+        x = inputs[0]
+        parameters = (getattr(self, name) for name in self.param_names)
+        shaped = (p.view(-1, *[1] * (x.dim() - 2)) if p.dim() else p for p in parameters)
+        return self.function(*inputs, *shaped)
 
     def extra_repr(self) -> str:
         return str(self.expression)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import platform
 import time
 from collections.abc import Callable
 from functools import lru_cache
 
 import torch
 
-from search_spaces.compile import ExpressionActivation, ParamShape
-from search_spaces.parser import parse
-from trainers.data import Images, datasets
-from trainers.loop import Diverged, Metrics, OutOfTime, fit
-from trainers.models import models
+from trainers.batches import Batches, make_batches
+from trainers.data import DataSet, datasets
+from trainers.environment import environment, keep_freed_memory
+from trainers.loop import Diverged, Metrics, OutOfTime, fit, total_steps
+from trainers.network import Network, network_key
+from trainers.screening import fault, signals
 from trainers.trial import Component, Trial, TrialResult, TrialState
 
 Report = Callable[[TrialResult], bool]
@@ -24,23 +24,37 @@ class _Stopped(Exception):
     """The report said stop."""
 
 
-@lru_cache(maxsize=4)
-def _load(data_json: str) -> Images:
+class _Screened(Exception):
+    """The network's signals at initialisation are at fault."""
+
+
+@lru_cache(maxsize=2)
+def _load(data_json: str) -> DataSet:
     """Data sets stay in the worker's memory from trial to trial."""
     component = Component.from_json(data_json)
     return datasets.get(component.name)(**component.options)
 
 
+@lru_cache(maxsize=2)
+def _batches(data_json: str, batch_size: int, device: torch.device) -> Batches:
+    """And on its device."""
+    return make_batches(_load(data_json), batch_size, device)
+
+
+_networks: dict[str, Network] = {}
+"""The network of the last trial, by its key."""
+
+
 def run_trial(trial: Trial, report: Report) -> TrialResult:
     """Train a trial's activation in its model on its data.
 
-    Whatever happens is a result: divergence, an exception of any kind and a time-out give FAIL with the reason, a
-    report that answers True gives PRUNED.
+    Whatever happens is a result: divergence, an exception of any kind, memory that runs out and a time-out give FAIL
+    with the reason, a report that answers True gives PRUNED.
     """
     start = time.monotonic()
     history: list[Metrics] = []
     parameters: int | None = None
-    device = torch.device("cpu")
+    device, activation = torch.device("cpu"), "none"
 
     def result(state: TrialState, reason: str | None = None) -> TrialResult:
         return TrialResult(
@@ -50,7 +64,7 @@ def run_trial(trial: Trial, report: Report) -> TrialResult:
             reason=reason,
             seconds=round(time.monotonic() - start, 3),
             parameters=parameters,
-            environment=environment(device),
+            environment=environment(device, trial.precision, activation),
         )
 
     def record(metrics: Metrics) -> None:
@@ -59,53 +73,70 @@ def run_trial(trial: Trial, report: Report) -> TrialResult:
             raise _Stopped
 
     try:
-        device = _device(trial.device)
-        data = _load(trial.data.to_json())
+        device = pick_device(trial.device)
+        keep_freed_memory()
+        batches = _batches(trial.data.to_json(), trial.recipe.batch_size, device)
         start = time.monotonic()  # loading happens once a worker and is not part of a trial's cost
-        torch.manual_seed(trial.seed)
-        model = build_model(trial, data).to(device).to(memory_format=torch.channels_last)
-        parameters = sum(p.numel() for p in model.parameters())
-        fit(
-            model,
-            data,
-            trial.recipe,
-            budget_epochs=trial.budget_epochs,
-            max_steps=trial.max_steps,
-            max_seconds=trial.max_seconds,
-            seed=trial.seed,
-            device=device,
-            report=record,
-        )
+        network = _network(trial, device, total_steps(trial, len(batches)))
+        activation = network.activation
+        parameters = sum(p.numel() for p in network.model.parameters())
+        if trial.screen:
+            _screen(network, batches, trial.seed)
+        fit(network, batches, trial, record)
     except _Stopped:
         return result(TrialState.PRUNED)
+    except _Screened as error:
+        return result(TrialState.FAIL, f"screened: {error}")
     except Diverged as error:
         return result(TrialState.FAIL, f"diverged: {error}")
     except OutOfTime as error:
         return result(TrialState.FAIL, f"{error} (limit {trial.max_seconds} s)")
     except Exception as error:
+        _networks.clear()  # it may be what is broken, or what holds the memory
+        if is_out_of_memory(error):
+            return result(TrialState.FAIL, _release_memory(device, trial))
         return result(TrialState.FAIL, " ".join(f"{type(error).__name__}: {error}".split())[:500])
     return result(TrialState.COMPLETE)
 
 
-def build_model(trial: Trial, data: Images) -> torch.nn.Module:
-    """The trial's model with its activation, all parameters materialised."""
-    expression = parse(trial.expression)
-    shape: ParamShape = "channel" if trial.param_shape == "channel" else "scalar"
-    model = models.get(trial.model.name)(
-        lambda: ExpressionActivation(expression, shape), data.input_shape, data.num_outputs, **trial.model.options
+def _network(trial: Trial, device: torch.device, steps: int) -> Network:
+    """The network of the last trial, if that can be used again, else a new one."""
+    data = _load(trial.data.to_json())
+    key = network_key(trial)
+    if key is not None and key in _networks:
+        _networks[key].restart(trial)
+        return _networks[key]
+    _networks.clear()
+    network = Network(trial, data, device, steps)
+    if key is not None:
+        _networks[key] = network
+    return network
+
+
+def _screen(network: Network, batches: Batches, seed: int) -> None:
+    batch = next(iter(batches.epoch(torch.Generator().manual_seed(seed))))
+    found = fault(signals(network, batch))
+    if found:
+        raise _Screened(found)
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether memory ran out, on a GPU or in the machine."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+
+
+def _release_memory(device: torch.device, trial: Trial) -> str:
+    """Give back what can be, and say what the user can do."""
+    advice = (
+        f"lower recipe.batch_size (it is {trial.recipe.batch_size}), workers, so that fewer trials share the memory, or"
     )
-    with torch.no_grad():  # gives per-channel activation parameters their shape
-        model.eval()(torch.zeros(1, *data.input_shape))
-    return model
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    return f"out of memory on {device.type}: {advice} the model's size"
 
 
-def environment(device: torch.device) -> dict[str, str]:
-    """Versions and device, recorded with every result."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
-    return {"python": platform.python_version(), "torch": torch.__version__, "device": device.type, "processor": name}
-
-
-def _device(name: str) -> torch.device:
+def pick_device(name: str) -> torch.device:
+    """``auto`` is a GPU if there is one."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(name)

@@ -20,10 +20,14 @@ class TrialState(StrEnum):
 METRICS: dict[str, Literal["max", "min"]] = {
     "val_accuracy": "max",
     "val_loss": "min",
+    "val_bpb": "min",
     "train_loss": "min",
     "train_loss_sum": "min",
 }
-"""What a training reports after every epoch, and which way is better."""
+"""What a training may report after every epoch, and which way is better. ``val_bpb``, bits per byte, is of text
+only."""
+
+PRECISIONS = ("fp32", "bf16")
 
 
 class _Json:
@@ -50,20 +54,30 @@ class Recipe(_Json):
     """How a network is trained.
 
     Attributes:
-        batch_size: images a step.
-        learning_rate: peak of the schedule: linear warm-up over ``warmup`` of all steps, then linear to zero.
-        momentum: of SGD with Nesterov's acceleration.
+        batch_size: images, or texts of ``context`` bytes, a step.
+        optimizer: ``sgd``, with Nesterov's acceleration, or ``adamw``.
+        learning_rate: peak of the schedule.
+        schedule: after a linear warm-up over ``warmup`` of all steps: ``triangle``, linear to zero; ``cosine``, half a
+            cosine to zero; ``step``, multiplied by ``gamma`` at each of ``milestones`` (fractions of all steps).
+        momentum: of SGD; the first beta of AdamW.
+        beta2: the second beta of AdamW.
         weight_decay: on all parameters with two or more dimensions; never on biases, norms and activation parameters.
-        warmup: fraction of all steps.
         label_smoothing: of the cross-entropy.
+        clip_norm: longest gradient, as a vector of all parameters; None for no limit.
     """
 
     batch_size: int = 128
+    optimizer: str = "sgd"
     learning_rate: float = 0.1
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
+    schedule: str = "triangle"
     warmup: float = 0.2
+    milestones: tuple[float, ...] = (0.5, 0.75)
+    gamma: float = 0.1
+    momentum: float = 0.9
+    beta2: float = 0.95
+    weight_decay: float = 5e-4
     label_smoothing: float = 0.0
+    clip_norm: float | None = None
 
 
 @dataclass(frozen=True)
@@ -77,11 +91,15 @@ class Trial(_Json):
         seed: of initialisation, data order and augmentation.
         model, data: registered components.
         recipe: how to train.
-        budget_epochs: length of the training and of its learning-rate schedule, in epochs.
+        budget_epochs: length of the training, in epochs.
+        anneal_epochs: epochs at whose end the learning-rate schedule has come to its end and starts again; it always
+            ends with the training.
         max_steps: end the training after so many steps, whatever the epochs; None for no limit.
         max_seconds: a training that takes longer is a FAIL.
         report_epochs: after which epochs the driver may want to stop the trial; only these are reported to it.
         param_shape: ``scalar`` (a learnable parameter a site) or ``channel`` (a channel).
+        precision: ``fp32``, or ``bf16`` for matrix products and activations (weights and norms stay float32).
+        screen: end the trial as a FAIL where signal or gradient vanish or explode at initialisation.
         device: ``cpu``, ``cuda`` or ``auto``.
     """
 
@@ -93,10 +111,13 @@ class Trial(_Json):
     data: Component
     recipe: Recipe
     budget_epochs: int
+    anneal_epochs: tuple[int, ...] = ()
     max_steps: int | None = None
     max_seconds: float | None = None
     report_epochs: tuple[int, ...] = ()
     param_shape: str = "channel"
+    precision: str = "fp32"
+    screen: bool = False
     device: str = "auto"
 
     @classmethod
@@ -104,8 +125,10 @@ class Trial(_Json):
         values = json.loads(text)
         values["model"] = Component(**values["model"])
         values["data"] = Component(**values["data"])
-        values["recipe"] = Recipe(**values["recipe"])
-        values["report_epochs"] = tuple(values["report_epochs"])
+        recipe = values["recipe"]
+        values["recipe"] = Recipe(**{**recipe, "milestones": tuple(recipe.get("milestones", ()))})
+        for name in ("report_epochs", "anneal_epochs"):
+            values[name] = tuple(values.get(name, ()))
         return cls(**values)
 
 
@@ -115,13 +138,14 @@ class TrialResult(_Json):
 
     Attributes:
         state: what became of it.
-        metrics: the last report: ``val_accuracy`` (0 to 1), ``val_loss`` and ``train_loss`` (nats), ``train_loss_sum``
-            (sum over epochs of the mean training loss), ``epoch``.
+        metrics: the last report: ``val_accuracy`` (0 to 1, of images or of next bytes), ``val_loss`` and ``train_loss``
+            (nats), ``val_bpb`` (bits per byte, of text), ``train_loss_sum`` (sum over epochs of the mean training
+            loss), ``epoch``.
         history: all reports in order.
         reason: why, for a FAIL.
         seconds: wall-clock time of the training.
         parameters: number of trained values in the model, the activation's included.
-        environment: versions and device it ran with.
+        environment: versions, code, device, precision and way of computing the activation that it ran with.
     """
 
     state: TrialState

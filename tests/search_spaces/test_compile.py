@@ -64,6 +64,27 @@ def test_max_with_a_constant_on_either_side():
     torch.testing.assert_close(to_function(parse("min(0, x)"))(x), -torch.relu(-x))
 
 
-def test_functions_of_two_inputs_are_not_activations():
-    with pytest.raises(ValueError, match="only input is x"):
-        ExpressionActivation(parse("x1 * x2"))
+def test_a_gate_has_two_inputs():
+    gate = ExpressionActivation(parse("x1 * sigmoid(beta * x2)"), "channel")
+    a, b = torch.randn(2, 4, 3, dtype=torch.float64)
+    torch.testing.assert_close(gate(a, b), a * torch.sigmoid(b))
+    assert gate.beta.shape == (3,)
+
+
+@pytest.mark.parametrize(("expression", "given"), [("x1 * x2", 1), ("tanh(x)", 2)])
+def test_a_wrong_number_of_inputs_is_said(expression, given):
+    act = ExpressionActivation(parse(expression))
+    with pytest.raises(ValueError, match=f"the model gives it {given}: use a function of x in a place for one"):
+        act(*torch.randn(given, 2, 3))
+
+
+@pytest.mark.parametrize("expression", ["x * x1", "x3 + x1"])
+def test_other_inputs_are_refused(expression):
+    with pytest.raises(ValueError, match="only input is x, a gate's inputs are x1 and x2"):
+        ExpressionActivation(parse(expression))
+
+
+def test_narrow_inputs_are_computed_in_float32_and_rounded_once():
+    x = torch.randn(1000).bfloat16()
+    act = ExpressionActivation(parse("(x + 100) - 100"))
+    torch.testing.assert_close(act(x), ((x.float() + 100) - 100).bfloat16(), rtol=0, atol=0)

@@ -9,9 +9,11 @@ import pytest
 import torch
 from torch import nn
 
-from trainers.data import hold_out
-from trainers.loop import Batches, Diverged, OutOfTime, fit, make_optimizer, triangle, validate
-from trainers.run import build_model, run_trial
+from trainers.batches import make_batches
+from trainers.data import hold_out, split_text
+from trainers.loop import Diverged, OutOfTime, factor, fit, schedule, validate
+from trainers.network import Network, build_model, make_optimizer
+from trainers.run import run_trial
 from trainers.trial import Component, Recipe, Trial, TrialResult, TrialState
 
 CPU = torch.device("cpu")
@@ -41,52 +43,58 @@ def go_on(result: TrialResult) -> bool:
     return False
 
 
+def network(data, **changes) -> Network:
+    return Network(trial(**changes), data, CPU, 0)
+
+
+def fitted(data, **changes) -> list[dict[str, float]]:
+    """The reports of a training."""
+    reports: list[dict[str, float]] = []
+    one = trial(**changes)
+    batches = make_batches(data, one.recipe.batch_size, CPU)
+    fit(network(data, **changes), batches, one, reports.append)
+    return reports
+
+
 def test_triangle_rises_and_falls_linearly():
-    values = [triangle(step, 100, 0.2) for step in range(100)]
+    values = [factor(Recipe(warmup=0.2), step, 100) for step in range(100)]
     assert values.index(max(values)) in (19, 20)
     assert max(values) == pytest.approx(1.0)
     assert values[9] == pytest.approx(0.5)
     assert values[60] == pytest.approx(0.5)
     assert values[99] == pytest.approx(1 / 80)
-    assert triangle(0, 10, 0.0) == 1.0
+    assert factor(Recipe(warmup=0.0), 0, 10) == 1.0
 
 
-def test_augmentation_is_a_crop_and_a_flip_of_each_image():
-    """Against an image-by-image reference that tries every shift and both directions."""
-    data = images(crop_padding=2, flip=True)
-    batches = Batches(data, 16, CPU, torch.Generator().manual_seed(1))
-    x = data.train_x[:16]
-    padded = nn.functional.pad(x, (2, 2, 2, 2))
-    seen = set()
-    for before, after in zip(padded, batches.augment(x), strict=True):
-        found = [
-            (i, j, mirrored)
-            for i in range(5)
-            for j in range(5)
-            for mirrored in (False, True)
-            if torch.equal(
-                after, before[:, i : i + 8, j : j + 8].flip(2) if mirrored else before[:, i : i + 8, j : j + 8]
-            )
-        ]
-        assert len(found) == 1
-        seen.add(found[0])
-    assert len(seen) > 8
-    assert {mirrored for _, _, mirrored in seen} == {False, True}
+def test_cosine_is_half_a_cosine_after_the_warm_up():
+    recipe = Recipe(schedule="cosine", warmup=0.1)
+    values = [factor(recipe, step, 100) for step in range(100)]
+    assert values[4] == pytest.approx(0.5, abs=0.01)
+    assert values[55] == pytest.approx(0.5)
+    for step in range(10, 100):
+        assert values[step] == pytest.approx((1 + math.cos(math.pi * (step - 10) / 90)) / 2)
 
 
-def test_batches_normalise_and_cover_the_epoch():
-    data = images()
-    batches = Batches(data, 16, CPU, torch.Generator().manual_seed(1))
-    x = torch.cat([x for x, _ in batches])
-    assert x.shape == (48, 3, 8, 8)
-    torch.testing.assert_close(x.mean((0, 2, 3)), torch.zeros(3), atol=1e-4, rtol=0)
-    torch.testing.assert_close(x.std((0, 2, 3)), torch.ones(3), atol=1e-4, rtol=0)
-    assert batches.validation().__next__()[0].shape == (16, 3, 8, 8)
+def test_steps_divide_the_rate_at_the_milestones():
+    """He et al. 2015: divided by 10 at 32k and 48k of 64k steps."""
+    recipe = Recipe(schedule="step", warmup=0.0, milestones=(0.5, 0.75), gamma=0.1)
+    values = [factor(recipe, step, 64) for step in (0, 31, 32, 47, 48, 63)]
+    assert values == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
+
+
+def test_the_schedule_starts_again_after_every_rung():
+    whole = schedule(trial(budget_epochs=10, anneal_epochs=(2, 5)), 4)
+    parts = [schedule(trial(budget_epochs=n), 4) for n in (2, 3, 5)]
+    assert whole == [*parts[0], *parts[1], *parts[2]]
+    assert schedule(trial(budget_epochs=10, anneal_epochs=(2, 5), max_steps=10), 4) == [
+        *parts[0],
+        *schedule(trial(budget_epochs=1, max_steps=2), 4),
+    ]
 
 
 def test_weight_decay_spares_everything_with_fewer_than_two_dimensions():
     model = build_model(trial(expression="x * sigmoid(beta * x)"), images())
-    decayed, spared = make_optimizer(model, Recipe()).param_groups
+    decayed, spared = make_optimizer(model, Recipe(), 0.1).param_groups
     assert decayed["weight_decay"] == 5e-4
     assert spared["weight_decay"] == 0
     assert all(p.dim() >= 2 for p in decayed["params"])
@@ -94,36 +102,81 @@ def test_weight_decay_spares_everything_with_fewer_than_two_dimensions():
     assert {names[id(p)].rsplit(".", 1)[-1] for p in spared["params"]} == {"beta", "bias", "weight"}
 
 
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_a_step_is_the_textbooks(optimizer):
+    """The second step of one weight, against the update rules written out (Sutskever et al. 2013; arXiv 1711.05101)."""
+    data = images()
+    recipe = Recipe(batch_size=16, optimizer=optimizer, weight_decay=0.1, momentum=0.8, beta2=0.9)
+    one = network(data, recipe=recipe)
+    batch = next(iter(make_batches(data, 16, CPU).epoch(torch.Generator().manual_seed(0))))
+    weight = one.model.head.weight
+    values, gradients = [weight.detach().double().clone()], []
+    for _ in range(2):
+        one.step(batch, 0.05)
+        gradients.append(weight.grad.double().clone())
+        values.append(weight.detach().double().clone())
+    if optimizer == "sgd":
+        full = [g + 0.1 * v for g, v in zip(gradients, values, strict=False)]
+        velocity = 0.8 * full[0] + full[1]
+        expected = values[1] - 0.05 * (full[1] + 0.8 * velocity)
+    else:
+        m = (0.8 * 0.2 * gradients[0] + 0.2 * gradients[1]) / (1 - 0.8**2)
+        v = (0.9 * 0.1 * gradients[0] ** 2 + 0.1 * gradients[1] ** 2) / (1 - 0.9**2)
+        expected = values[1] * (1 - 0.05 * 0.1) - 0.05 * m / (v.sqrt() + 1e-8)
+    torch.testing.assert_close(values[2], expected, rtol=1e-5, atol=1e-7)
+
+
+def test_gradients_are_clipped():
+    data = images()
+    one = network(data, recipe=Recipe(batch_size=16, clip_norm=1e-3))
+    batch = next(iter(make_batches(data, 16, CPU).epoch(torch.Generator().manual_seed(0))))
+    one.step(batch, 0.1)
+    norm = sum(p.grad.double().square().sum() for p in one.model.parameters()) ** 0.5
+    assert norm.item() == pytest.approx(1e-3, rel=1e-3)
+
+
 def test_validation_metrics_are_those_of_the_definition():
     data = images()
-    batches = Batches(data, 16, CPU, torch.Generator())
-    model = nn.Sequential(nn.Flatten(), nn.Linear(192, 4))
-    loss, accuracy = validate(model, batches)
+    one = network(data)
+    one.model = nn.Sequential(nn.Flatten(), nn.Linear(192, 4))
+    metrics = validate(one, make_batches(data, 16, CPU))
     x = (
         (data.val_x / 255 - torch.tensor(data.mean).view(1, 3, 1, 1)) / torch.tensor(data.std).view(1, 3, 1, 1)
     ).flatten(1)
-    logits = model[1](x).double()
+    logits = one.model[1](x).double()
     by_hand = -(logits[torch.arange(16), data.val_y] - logits.logsumexp(1)).mean()
-    assert loss == pytest.approx(by_hand.item(), rel=1e-5)
-    assert accuracy == (logits.argmax(1) == data.val_y).double().mean().item()
+    assert metrics["val_loss"] == pytest.approx(by_hand.item(), rel=1e-5)
+    assert metrics["val_accuracy"] == (logits.argmax(1) == data.val_y).double().mean().item()
+    assert "val_bpb" not in metrics
+
+
+def test_bits_per_byte_of_text():
+    """A model that gives every byte the same probability needs 8 bits for each."""
+
+    class Uniform(nn.Module):
+        def forward(self, x):
+            return torch.zeros(*x.shape, 256)
+
+    data = split_text(bytes(range(256)) * 8, 0.5, 32, "a text")
+    one = network(images())
+    one.model = Uniform()
+    metrics = validate(one, make_batches(data, 4, CPU))
+    assert metrics["val_bpb"] == pytest.approx(8, rel=1e-6)
+    assert metrics["val_loss"] == pytest.approx(math.log(256), rel=1e-6)
 
 
 def test_reported_metrics_and_step_budget():
-    reports = []
-    data = images()
-    kwargs = {"seed": 0, "device": CPU, "report": reports.append}
-    fit(build_model(trial(), data), data, Recipe(batch_size=16), budget_epochs=5, max_steps=7, **kwargs)
+    reports = fitted(images(), recipe=Recipe(batch_size=16), budget_epochs=5, max_steps=7)
     assert [r["epoch"] for r in reports] == [1, 2, 3]  # 3 + 3 + 1 steps
     assert reports[-1]["train_loss_sum"] == pytest.approx(sum(r["train_loss"] for r in reports))
 
 
 def test_divergence_and_time_are_noticed():
     data = images()
-    kwargs = {"budget_epochs": 2, "seed": 0, "device": CPU, "report": lambda _: None}
     with pytest.raises(Diverged, match="epoch 1"):
-        fit(build_model(trial(expression="exp(exp(x))"), data), data, Recipe(batch_size=16), **kwargs)
+        fitted(data, expression="exp(exp(x))", recipe=Recipe(batch_size=16))
     with pytest.raises(OutOfTime):
-        fit(build_model(trial(), data), data, Recipe(batch_size=16), max_seconds=0.0, **kwargs)
+        fitted(data, max_seconds=0.0)
 
 
 def test_trials_and_results_survive_json():
@@ -138,16 +191,14 @@ def test_a_trial_is_repeatable_and_its_seed_matters():
     assert first.state == TrialState.COMPLETE
     assert first.metrics == again.metrics
     assert first.metrics != other.metrics
-    assert {"python", "torch", "device", "processor"} <= first.environment.keys()
+    assert {"python", "torch", "code", "device", "processor", "precision", "activation"} == first.environment.keys()
     assert [m["epoch"] for m in first.history] == [1, 2]
 
 
 def test_networks_of_the_same_seed_differ_in_their_activation_only():
     """So that comparisons over matched seeds are paired."""
     data = images()
-    torch.manual_seed(5)
     one = build_model(trial(expression="x * sigmoid(x)"), data).state_dict()
-    torch.manual_seed(5)
     two = build_model(trial(expression="x * sigmoid(beta * x)"), data).state_dict()
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert all(name.endswith("beta") for name in two.keys() - one.keys())

@@ -1,4 +1,5 @@
-"""Data sets, one decorated file each. A data set is held whole in memory as tensors: :class:`Images` or :class:`Text`."""
+"""Data sets, one decorated file each. A data set is held whole in memory as tensors: :class:`Images` or
+:class:`Text`."""
 
 from __future__ import annotations
 
@@ -81,7 +82,13 @@ datasets: Registry[Callable[..., DataSet]] = Registry("data set", "trainers.data
 
 
 def hold_out(
-    x: Tensor, y: Tensor, val_fraction: float, *, num_classes: int | None = None, crop_padding: int = 0, flip: bool = False
+    x: Tensor,
+    y: Tensor,
+    val_fraction: float,
+    *,
+    num_classes: int | None = None,
+    crop_padding: int = 0,
+    flip: bool = False,
 ) -> Images:
     """Split a training set into a training and a validation part, the same at every call and for every seed.
 
@@ -140,7 +147,7 @@ def split_text(text: bytes, val_fraction: float, context: int, source: str) -> T
     shorter = min(cut, len(text) - cut)
     if shorter < context + 1:
         raise DataError(
-            f"{source} has {len(text):,} bytes, of which {len(text) - cut:,} are for validation; both parts need at least "
+            f"{source} has {len(text):,} bytes, {len(text) - cut:,} of them for validation; each part needs at least "
             f"data.context + 1 = {context + 1:,}; take a longer text or a shorter data.context"
         )
     tokens = torch.frombuffer(bytearray(text), dtype=torch.uint8)

@@ -1,7 +1,7 @@
 """Models, one decorated file each: factories that take the activation as a factory, called once a site.
 
-A model reads images, float (N, C, H, W), and gives logits (N, classes); or it reads text, int64 (N, T), and gives logits
-(N, T, 256) of the next byte.
+A model reads images, float (N, C, H, W), and gives logits (N, classes); or it reads text, int64 (N, T), and gives
+logits (N, T, 256) of the next byte.
 """
 
 from __future__ import annotations

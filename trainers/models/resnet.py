@@ -43,6 +43,11 @@ class BasicBlock(nn.Module):
         return F.pad(x, (0, 0, 0, 0, before, self.new_channels - before)) if self.new_channels else x
 
 
+def global_mean(x: Tensor) -> Tensor:
+    """Mean over height and width: (N, C, H, W) to (N, C)."""
+    return F.avg_pool2d(x, x.shape[2:]).flatten(1)  # the gradient of x.mean((2, 3)) would not be channels_last
+
+
 class ResNet(nn.Module):
     """ResNet of 6n + 2 layers for small images. Input (N, in_channels, H, W), output logits (N, num_classes)."""
 
@@ -63,14 +68,12 @@ class ResNet(nn.Module):
                 nn.init.kaiming_normal_(module.weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.blocks(self.stem(x)).mean((2, 3)))
+        return self.head(global_mean(self.blocks(self.stem(x))))
 
 
 def _register(layers: int, note: str) -> None:
     @models.register(f"resnet{layers}")
-    def build(
-        act: ActFactory, input_shape: tuple[int, ...], num_outputs: int, *, width: PositiveInt = 16
-    ) -> nn.Module:
+    def build(act: ActFactory, input_shape: tuple[int, ...], num_outputs: int, *, width: PositiveInt = 16) -> nn.Module:
         channels, _, _ = image_shape(f"resnet{layers}", input_shape)
         return ResNet(act, channels, num_outputs, (layers - 2) // 6, width)
 

@@ -1,0 +1,120 @@
+"""The table look-ups of ``gather.c``: compiled once a machine with its C compiler, and called through ctypes.
+
+The library is kept in the user's cache (``$XDG_CACHE_HOME/nas`` or ``~/.cache/nas``) under a name made of the source,
+the compiler and the processor, so that a home shared by several machines holds one for each.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+_SOURCE = Path(__file__).with_name("gather.c")
+_FLAGS = ("-O3", "-std=c99", "-shared", "-fPIC")
+_SECONDS = 120
+
+
+class NoCompiler(RuntimeError):
+    """There is no C compiler, or it cannot build the library."""
+
+
+def forward(x: Tensor, values: Tensor) -> Tensor:
+    """values[x] for dense bfloat16 ``x``; the result has the strides of ``x``."""
+    y = torch.empty_like(x)
+    library().nas_forward(x.data_ptr(), values.data_ptr(), y.data_ptr(), x.numel())
+    return y
+
+
+def backward(x: Tensor, slopes: Tensor, dy: Tensor) -> Tensor:
+    """slopes[x] * dy; ``dy`` has the strides of ``x``."""
+    dx = torch.empty_like(x)
+    library().nas_backward(x.data_ptr(), slopes.data_ptr(), dy.data_ptr(), dx.data_ptr(), x.numel())
+    return dx
+
+
+def param_grad(x: Tensor, slopes: Tensor, dy: Tensor) -> Tensor:
+    """The sum of slopes[x] * dy, float32 ()."""
+    return torch.tensor(library().nas_sum(x.data_ptr(), slopes.data_ptr(), dy.data_ptr(), x.numel()))
+
+
+@cache
+def library() -> ctypes.CDLL:
+    """The loaded library, built if need be. Raises NoCompiler."""
+    try:
+        loaded = ctypes.CDLL(str(_built()))
+    except OSError as error:
+        raise NoCompiler(f"the built library cannot be loaded ({error})") from error
+    pointer, count = ctypes.c_void_p, ctypes.c_int64
+    loaded.nas_forward.argtypes = [pointer, pointer, pointer, count]
+    loaded.nas_backward.argtypes = [pointer, pointer, pointer, pointer, count]
+    loaded.nas_sum.argtypes = [pointer, pointer, pointer, count]
+    loaded.nas_forward.restype = loaded.nas_backward.restype = None
+    loaded.nas_sum.restype = ctypes.c_double
+    return loaded
+
+
+def _built() -> Path:
+    compiler = _compiler()
+    name = hashlib.sha256("\0".join([_SOURCE.read_text(), compiler, *_FLAGS, _processor()]).encode()).hexdigest()[:16]
+    target = _folder() / f"gather-{name}.so"
+    if not target.exists():
+        with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+            fresh = Path(scratch) / target.name
+            _compile(compiler, fresh)
+            fresh.replace(target)  # at once, so that another process never loads half a library
+    return target
+
+
+def _compiler() -> str:
+    wanted = os.environ.get("CC")
+    found = next(
+        (path for name in ([wanted] if wanted else ["cc", "gcc", "clang"]) if (path := shutil.which(name))), None
+    )
+    if found is None:
+        raise NoCompiler(f"CC={wanted} is not found" if wanted else "no C compiler (cc, gcc or clang) is found")
+    return found
+
+
+def _compile(compiler: str, target: Path) -> None:
+    """For this very processor if the compiler can, else for its family."""
+    for extra in (("-march=native",), ()):
+        command = [compiler, *_FLAGS, *extra, str(_SOURCE), "-o", str(target)]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise NoCompiler(f"{compiler} does not run ({error})") from error
+        if done.returncode == 0:
+            return
+    raise NoCompiler(f"{compiler} fails: {(done.stderr.strip().splitlines() or ['no message'])[0][:200]}")
+
+
+def _folder() -> Path:
+    """The cache, or a folder of this process alone where that cannot be written."""
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = base / "nas"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if os.access(folder, os.W_OK):
+            return folder
+    except (OSError, RuntimeError):
+        pass
+    return Path(tempfile.mkdtemp(prefix="nas-kernels-"))
+
+
+def _processor() -> str:
+    """What -march=native depends on."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.platform() + platform.processor()
+    return "\n".join(next((line for line in lines if line.startswith(key)), "") for key in ("model name", "flags"))

@@ -1,0 +1,99 @@
+"""From a trial's expression to the activation modules of its model: which way of computing it is fastest here.
+
+- ``table``: bfloat16 and at most scalar parameters: :class:`nas.modules.activations.TableActivation`; the same cost
+for every
+  expression.
+- ``compiled``: everything else, where the training is long enough to pay for torch.compile.
+- ``eager``: the rest.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nas.modules.activations import TableActivation
+from search_spaces.compile import ExpressionActivation, ParamShape, to_function
+from search_spaces.expression import Expression, params, variables
+from trainers.models import ActFactory
+
+_LOG = logging.getLogger(__name__)
+
+COMPILE_FROM = 3e9
+"""Activation values of a training from which compiling pays: compiled code saves 5 to 10 ns on each, and costs 2 to 4
+s a candidate (and some 10 s once a process)."""
+
+
+def uses_table(expression: Expression, param_shape: str, precision: str) -> bool:
+    """Whether this expression is computed by table: it depends on bfloat16 inputs and scalars alone."""
+    one_input = set(variables(expression)) <= {"x"}
+    return precision == "bf16" and one_input and (param_shape == "scalar" or not params(expression))
+
+
+def make_act(expression: Expression, param_shape: str, precision: str) -> ActFactory:
+    """The activation factory of a trial, before it is known whether compiling pays (see
+    :func:`compile_where_it_pays`)."""
+    if uses_table(expression, param_shape, precision):
+        function = to_function(expression)
+        return lambda: TableActivation(function, dict.fromkeys(params(expression), 1.0))
+    shape: ParamShape = "channel" if param_shape == "channel" else "scalar"
+    return lambda: ExpressionActivation(expression, shape)
+
+
+def compile_where_it_pays(model: nn.Module, example: Tensor, steps: int) -> str:
+    """Compile the activations of a model if its training is long enough.
+
+    Args:
+        model: with all its parameters materialised.
+        example: an input of as many examples as a step has.
+        steps: of the training.
+
+    Returns:
+        How the activations are computed: ``table``, ``compiled`` or ``eager``.
+    """
+    sites = [module for module in model.modules() if isinstance(module, ExpressionActivation)]
+    if not sites:
+        return "table" if any(isinstance(module, TableActivation) for module in model.modules()) else "eager"
+    if steps * _values_per_step(model, example, sites) < COMPILE_FROM or not _compiler_works(example.device.type):
+        return "eager"
+    torch.compiler.reset()  # forgets the code of earlier candidates, of which there may be thousands
+    compiled = torch.compile(sites[0].function, dynamic=True)
+    for site in sites:
+        site.function = compiled
+    return "compiled"
+
+
+def _values_per_step(model: nn.Module, example: Tensor, sites: list[Any]) -> int:
+    """How many activation values a step on this input computes, found with a single example."""
+    count = 0
+
+    def add(module: nn.Module, inputs: Any, output: Tensor) -> None:
+        nonlocal count
+        count += output.numel()
+
+    hooks = [site.register_forward_hook(add) for site in sites]
+    training = model.training
+    with torch.no_grad():
+        model.eval()(example[:1])
+    model.train(training)
+    for hook in hooks:
+        hook.remove()
+    return count * len(example)
+
+
+@cache
+def _compiler_works(device: str) -> bool:
+    """Whether torch.compile can be used here; said once if it cannot."""
+    function: Callable[[Tensor], Tensor] = torch.compile(lambda x: x.tanh() * x, dynamic=True)
+    try:
+        function(torch.ones(8, 4, device=device))
+    except Exception as error:  # a compiler can fail in any way
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        _LOG.warning("activations without a table are computed operator by operator: torch.compile fails (%s)", reason)
+        return False
+    return True
