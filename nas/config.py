@@ -5,6 +5,7 @@ All faults of a configuration are reported together, each with the place, the va
 
 from __future__ import annotations
 
+import inspect
 import types
 import typing
 from collections.abc import Iterator, Mapping
@@ -126,6 +127,14 @@ class RetrainConfig(_Section):
     seeds: PositiveInt = 3
 
 
+def _default_root(data: str) -> Any:
+    """The folder that a data set is read from if none is given; None if it needs none or is unknown."""
+    if data not in datasets.names():
+        return None
+    parameter = inspect.signature(datasets.get(data)).parameters.get("root")
+    return None if parameter is None or parameter.default is parameter.empty else parameter.default
+
+
 class ExperimentConfig(_Section):
     """A whole experiment."""
 
@@ -147,7 +156,7 @@ class ExperimentConfig(_Section):
     @model_validator(mode="after")
     def _absolute_paths(self) -> Self:
         """A data folder is relative to where the command is given; a study can then be resumed from anywhere."""
-        root = self.data.options.get("root")
+        root = self.data.options.get("root", _default_root(self.data.name))
         if isinstance(root, str):
             try:
                 absolute = str(Path(root).expanduser().absolute())

@@ -29,16 +29,16 @@ class _Screened(Exception):
 
 
 @lru_cache(maxsize=2)
-def _load(data_json: str) -> DataSet:
-    """Data sets stay in the worker's memory from trial to trial."""
+def load_data(data_json: str) -> DataSet:
+    """A data set, from its component as JSON. It stays in the worker's memory from trial to trial."""
     component = Component.from_json(data_json)
     return datasets.get(component.name)(**component.options)
 
 
 @lru_cache(maxsize=2)
-def _batches(data_json: str, batch_size: int, device: torch.device) -> Batches:
-    """And on its device."""
-    return make_batches(_load(data_json), batch_size, device)
+def resident_batches(data_json: str, batch_size: int, device: torch.device) -> Batches:
+    """Its batches, on its device; they stay there, too."""
+    return make_batches(load_data(data_json), batch_size, device)
 
 
 _networks: dict[str, Network] = {}
@@ -75,7 +75,7 @@ def run_trial(trial: Trial, report: Report) -> TrialResult:
     try:
         device = pick_device(trial.device)
         keep_freed_memory()
-        batches = _batches(trial.data.to_json(), trial.recipe.batch_size, device)
+        batches = resident_batches(trial.data.to_json(), trial.recipe.batch_size, device)
         start = time.monotonic()  # loading happens once a worker and is not part of a trial's cost
         network = _network(trial, device, total_steps(trial, len(batches)))
         activation = network.activation
@@ -101,7 +101,7 @@ def run_trial(trial: Trial, report: Report) -> TrialResult:
 
 def _network(trial: Trial, device: torch.device, steps: int) -> Network:
     """The network of the last trial, if that can be used again, else a new one."""
-    data = _load(trial.data.to_json())
+    data = load_data(trial.data.to_json())
     key = network_key(trial)
     if key is not None and key in _networks:
         _networks[key].restart(trial)

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import io
+import os
+import pickle
+from http.client import BadStatusLine
 from pathlib import Path
+from urllib.error import URLError
 
 import numpy as np
 import pyarrow as pa
@@ -16,16 +20,21 @@ import trainers.data.cifar as cifar
 from trainers.data import DataError, datasets, hold_out
 
 
-def write_parquet(folder: Path, n: int, columns: tuple[str, str] = ("img", "label"), name: str = "train.parquet"):
-    """A small data set in the Hugging Face layout; returns its images and labels."""
+def cell(image: Image.Image, kind: str = "PNG"):
+    """An encoded image in the Hugging Face layout."""
+    buffer = io.BytesIO()
+    image.save(buffer, kind)
+    return {"bytes": buffer.getvalue(), "path": None}
+
+
+def write_parquet(folder: Path, n: int, columns=("img", "label"), name="train.parquet", classes=10, odd=None):
+    """A small data set in the Hugging Face layout; returns its images and labels. ``odd`` replaces image 57."""
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (n, 32, 32, 3), dtype=np.uint8)
-    labels = (np.arange(n) % 10).tolist()
-    cells = []
-    for image in images:
-        buffer = io.BytesIO()
-        Image.fromarray(image).save(buffer, "PNG")
-        cells.append({"bytes": buffer.getvalue(), "path": None})
+    labels = (np.arange(n) % classes).tolist()
+    cells = [cell(Image.fromarray(image)) for image in images]
+    if odd is not None:
+        cells[57] = odd
     folder.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.table({columns[0]: cells, columns[1]: labels}), folder / name)
     return images, labels
@@ -78,9 +87,45 @@ def test_cifar10_from_parquet(tmp_path, small_cifar, columns, name):
     assert (data.crop_padding, data.flip) == (4, True)
 
 
-def test_cifar100_reads_the_fine_labels(tmp_path, small_cifar):
-    write_parquet(tmp_path, 100, ("img", "fine_label"))
-    assert datasets.get("cifar100")(root=str(tmp_path)).num_classes == 10
+def test_cifar100_reads_the_fine_labels(tmp_path, monkeypatch):
+    monkeypatch.setattr(cifar, "_SIZE", 200)
+    write_parquet(tmp_path, 200, ("img", "fine_label"), classes=100)
+    table = pq.read_table(tmp_path / "train.parquet").append_column("coarse_label", pa.array([0] * 200))
+    pq.write_table(table, tmp_path / "train.parquet")
+    data = datasets.get("cifar100")(root=str(tmp_path), val_fraction=0.5)
+    assert data.num_classes == 100
+    assert sorted(data.train_y.tolist()) == sorted(data.val_y.tolist()) == list(range(100))
+
+
+def test_cifar10_is_not_taken_for_cifar100(tmp_path, small_cifar):
+    write_parquet(tmp_path, 100)
+    with pytest.raises(DataError, match=r"CIFAR100 has labels 0 to 99, .* has labels 0 to 9; point data\.root"):
+        datasets.get("cifar100")(root=str(tmp_path))
+
+
+def test_the_number_of_classes_is_not_that_of_the_first_images(tmp_path, small_cifar):
+    table = pa.table({"img": [cell(Image.new("RGB", (32, 32)))] * 100, "label": np.repeat(np.arange(10), 10)})
+    pq.write_table(table, tmp_path / "train.parquet")
+    data = datasets.get("cifar10")(root=str(tmp_path), train_size=20)
+    assert (data.num_classes, int(data.train_y.max())) == (10, 1)
+
+
+def test_shards_are_read_in_the_order_of_their_names(tmp_path, small_cifar):
+    for i in (2, 0, 1, 3):
+        colour = (i, 0, 0)
+        table = pa.table({"img": [cell(Image.new("RGB", (32, 32), colour))] * 25, "label": [*range(10)] * 2 + [i] * 5})
+        pq.write_table(table, tmp_path / f"train-{i:05}-of-00004.parquet")
+    data = datasets.get("cifar10")(root=str(tmp_path), train_size=50)
+    assert torch.cat([data.train_x, data.val_x])[:, 0, 0, 0].bincount().tolist() == [25, 25]
+
+
+def test_cifar10_from_jpeg(tmp_path, small_cifar):
+    """Smooth images, on which JPEG is off by a few levels at most."""
+    ramp = np.stack([np.add.outer(4 * np.arange(32), 3 * np.arange(32))] * 3, -1).astype(np.uint8)
+    table = pa.table({"img": [cell(Image.fromarray(ramp), "JPEG")] * 100, "label": [*range(10)] * 10})
+    pq.write_table(table, tmp_path / "train.parquet")
+    data = datasets.get("cifar10")(root=str(tmp_path))
+    assert (data.val_x[0].permute(1, 2, 0).int() - torch.from_numpy(ramp).int()).abs().max() <= 8
 
 
 def test_train_size_takes_the_first_images(tmp_path, small_cifar):
@@ -93,8 +138,6 @@ def test_train_size_takes_the_first_images(tmp_path, small_cifar):
 
 def test_cifar10_from_torchvisions_download(tmp_path, monkeypatch):
     """The pickled batches that torchvision reads, with their checksums switched off."""
-    import pickle
-
     from torchvision import datasets as vision
 
     folder = tmp_path / "cifar-10-batches-py"
@@ -113,7 +156,7 @@ def test_cifar10_from_torchvisions_download(tmp_path, monkeypatch):
 
 
 def test_missing_folder(tmp_path):
-    with pytest.raises(DataError, match=r"neither train\*.parquet files nor a complete torchvision download"):
+    with pytest.raises(DataError, match=r"neither train\*.parquet files nor a complete and undamaged"):
         datasets.get("cifar10")(root=str(tmp_path / "nowhere"))
 
 
@@ -143,21 +186,74 @@ def test_wrong_columns(tmp_path):
         datasets.get("cifar10")(root=str(tmp_path))
 
 
-def test_broken_image(tmp_path, small_cifar):
-    write_parquet(tmp_path, 99)
-    pq.write_table(
-        pa.table({"img": [{"bytes": b"no image", "path": None}], "label": [0]}), tmp_path / "train-2.parquet"
-    )
-    with pytest.raises(DataError, match="cannot be read"):
+def damaged_png() -> bytes:
+    """The length of the pixel chunk is wrong, so that no chunk follows it."""
+    png = cell(Image.effect_noise((32, 32), 50).convert("RGB"))["bytes"]
+    at = png.index(b"IDAT") - 4
+    return png[:at] + (32).to_bytes(4, "big") + png[at + 4 :]
+
+
+@pytest.mark.parametrize(
+    "content", [None, b"", b"no image", cell(Image.new("RGB", (32, 32)))["bytes"][:60], damaged_png()]
+)
+def test_broken_image(tmp_path, small_cifar, content):
+    write_parquet(tmp_path, 100, odd={"bytes": content, "path": None})
+    with pytest.raises(DataError, match=r"image 57 in .* cannot be read"):
         datasets.get("cifar10")(root=str(tmp_path))
 
 
-@pytest.mark.parametrize("root", ["../shared/data/cifar10"])
-def test_the_real_cifar10_if_it_is_at_hand(root, project_root):
-    folder = project_root / root
-    if not folder.is_dir():
-        pytest.skip(f"no CIFAR-10 in {root}")
-    data = datasets.get("cifar10")(root=str(folder), train_size=5_000)
+@pytest.mark.parametrize("images", [pa.array([b"x"] * 100), pa.array([{"path": "a.png"}] * 100)])
+def test_images_are_bytes_and_path(tmp_path, small_cifar, images):
+    pq.write_table(pa.table({"img": images, "label": [*range(10)] * 10}), tmp_path / "train.parquet")
+    with pytest.raises(DataError, match=r"images are \{bytes, path\}; img is"):
+        datasets.get("cifar10")(root=str(tmp_path))
+
+
+def test_no_rows(tmp_path):
+    write_parquet(tmp_path, 10)
+    pq.write_table(pq.read_table(tmp_path / "train.parquet").slice(0, 0), tmp_path / "train.parquet")
+    with pytest.raises(DataError, match=r"has 50000 images, .* has 0;"):
+        datasets.get("cifar10")(root=str(tmp_path))
+
+
+class Mark:
+    """Leaves a mark in the file system when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize("damage", [b"", b"\x80\x04truncated", None])
+def test_a_damaged_download_is_refused_and_never_unpickled(tmp_path, damage):
+    folder = tmp_path / "cifar-10-batches-py"
+    folder.mkdir()
+    mark = tmp_path / "unpickled"
+    for name in [*(f"data_batch_{i}" for i in range(1, 6)), "test_batch", "batches.meta"]:
+        (folder / name).write_bytes(pickle.dumps(Mark(mark)) if damage is None else damage)
+    with pytest.raises(DataError, match="nor a complete and undamaged torchvision download"):
+        datasets.get("cifar10")(root=str(tmp_path))
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("fault", [URLError("no network"), BadStatusLine("<html>"), ConnectionResetError("reset")])
+def test_a_download_that_fails(tmp_path, monkeypatch, fault):
+    def urlopen(*_, **__):
+        raise fault
+
+    monkeypatch.setattr("urllib.request.urlopen", urlopen)
+    with pytest.raises(DataError, match=r"CIFAR100 could not be fetched to .*(no network|html|reset)"):
+        datasets.get("cifar100")(root=str(tmp_path), download=True)
+
+
+def test_the_real_cifar10_if_it_is_at_hand():
+    """NAS_TEST_CIFAR10 names its folder."""
+    folder = os.environ.get("NAS_TEST_CIFAR10")
+    if not folder:
+        pytest.skip("NAS_TEST_CIFAR10 names no folder")
+    data = datasets.get("cifar10")(root=folder, train_size=5_000)
     assert len(data.train_y) == pytest.approx(4_500, abs=5)  # ten classes, each rounded
     np.testing.assert_allclose(data.mean, [0.4914, 0.4822, 0.4465], atol=0.01)  # the figures everybody uses
 
@@ -177,6 +273,7 @@ def test_a_split_without_images_on_one_side_is_refused(fraction):
         ([True] * 100, "whole numbers"),
         ([-1] * 100, "labels -1 to -1"),
         ([1_000_000] * 100, "labels 1000000"),
+        (np.full(100, 2**64 - 1, np.uint64), "labels -1"),
         (list(range(100)), "labels 0 to 99"),  # CIFAR-100 taken for CIFAR-10
     ],
 )
@@ -188,12 +285,12 @@ def test_odd_labels_are_refused(tmp_path, small_cifar, labels, message):
         datasets.get("cifar10")(root=str(tmp_path))
 
 
-def test_images_of_another_size_are_refused(tmp_path, small_cifar):
-    buffer = io.BytesIO()
-    Image.new("RGB", (28, 30)).save(buffer, "PNG")
-    cells = [{"bytes": buffer.getvalue(), "path": None}] * 100
-    pq.write_table(pa.table({"img": cells, "label": [i % 10 for i in range(100)]}), tmp_path / "train.parquet")
-    with pytest.raises(DataError, match="images of 28x30"):
+@pytest.mark.parametrize(
+    ("mode", "size"), [("RGB", (28, 30)), ("RGB", (16, 16)), ("L", (32, 32)), ("RGBA", (32, 32)), ("P", (32, 32))]
+)
+def test_an_image_of_another_kind_is_refused(tmp_path, small_cifar, mode, size):
+    write_parquet(tmp_path, 100, odd=cell(Image.new(mode, size)))
+    with pytest.raises(DataError, match=f"image 57 in .* is one of {size[0]}x{size[1]} in {mode}; point data.root"):
         datasets.get("cifar10")(root=str(tmp_path))
 
 

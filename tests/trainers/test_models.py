@@ -25,9 +25,7 @@ def resnet_parameters(n: int, width: int, in_channels: int, classes: int) -> int
     return total + channels * classes + classes
 
 
-@pytest.mark.parametrize(
-    ("layers", "millions"), [(20, "0.27"), (32, "0.46"), (44, "0.66"), (56, "0.85"), (110, "1.7")]
-)
+@pytest.mark.parametrize(("layers", "millions"), [(20, "0.27"), (32, "0.46"), (44, "0.66"), (56, "0.85"), (110, "1.7")])
 def test_resnets_have_the_papers_parameters(layers, millions):
     """Table 6 of arXiv 1512.03385."""
     model = models.get(f"resnet{layers}")(nn.ReLU, (3, 32, 32), 10)

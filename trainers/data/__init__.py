@@ -121,18 +121,24 @@ def hold_out(
         raise DataError(
             f"val_fraction {val_fraction} of {len(y)} images leaves no {part} image; choose another fraction"
         )
-    channels = [x[~val, c].float() / 255 for c in range(x.shape[1])]  # one at a time: it is 4 times the images' size
+    mean, std = zip(*(_moments(x[~val, c]) for c in range(x.shape[1])), strict=True)
     return Images(
         train_x=x[~val],
         train_y=y[~val],
         val_x=x[val],
         val_y=y[val],
         num_classes=num_classes,
-        mean=tuple(c.mean().item() for c in channels),
-        std=tuple(max(c.std().item(), 1e-3) for c in channels),
+        mean=mean,
+        std=std,
         crop_padding=crop_padding,
         flip=flip,
     )
+
+
+def _moments(channel: Tensor) -> tuple[float, float]:
+    """Mean and standard deviation of one channel at a time: as floats it is 4 times its size."""
+    pixels = channel.float() / 255
+    return pixels.mean().item(), max(pixels.std().item(), 1e-3)
 
 
 def split_text(text: bytes, val_fraction: float, context: int, source: str) -> Text:

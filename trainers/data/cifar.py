@@ -2,18 +2,22 @@
 
 ``root`` is looked at, not configured: a folder with ``train*.parquet`` is read in the Hugging Face layout (a column of
 ``{bytes, path}`` images and a column of labels); anything else is left to torchvision, which reads its own download
-there or, with ``download=true``, makes it.
+there or, with ``download=true``, makes it. That download is pickled; torchvision unpickles nothing before the checksum
+of every file fits.
 """
 
 from __future__ import annotations
 
 import io
+from http.client import HTTPException
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from pydantic import PositiveInt
 from torch import Tensor
@@ -60,56 +64,75 @@ def _cifar(
     except (OSError, ValueError, RuntimeError) as error:
         raise DataError(f"data.root={root[:80]!r} is no folder that can be read ({error})") from error
     if shards:
-        x, y = _from_parquet(name, shards, label_columns, train_size or _SIZE)
-        if x.shape[1:] != (3, 32, 32) or y.min() < 0 or y.max() >= classes:
-            raise DataError(
-                f"{name} has images of 32x32 pixels and labels 0 to {classes - 1}; {folder} has images of "
-                f"{x.shape[3]}x{x.shape[2]} and labels {int(y.min())} to {int(y.max())}; point data.root to {name}"
-            )
+        x, y = _from_parquet(name, classes, shards, label_columns, train_size or _SIZE)
     else:
         x, y = _from_torchvision(name, folder, download, train_size or _SIZE)
-    return hold_out(x, y, val_fraction, crop_padding=4, flip=True)
+    return hold_out(x, y, val_fraction, num_classes=classes, crop_padding=4, flip=True)
 
 
-def _from_parquet(name: str, shards: list[Path], label_columns: tuple[str, ...], first: int) -> tuple[Tensor, Tensor]:
+def _from_parquet(
+    name: str, classes: int, shards: list[Path], label_columns: tuple[str, ...], first: int
+) -> tuple[Tensor, Tensor]:
     """The first so many images, uint8 (N, 3, 32, 32), and their labels."""
-    cells: list[dict[str, bytes]] = []
-    labels: list[int] = []
-    for shard in shards:
-        images, targets = _read_shard(shard, label_columns)
-        cells += images
-        labels += targets
+    folder = shards[0].parent
+    parts = [_read_shard(shard, label_columns) for shard in shards]
+    cells = [cell for images, _ in parts for cell in images]
+    labels = np.concatenate([targets for _, targets in parts])
     if len(cells) != _SIZE:
         raise DataError(
-            f"the {name} training set has {_SIZE} images, {shards[0].parent} has {len(cells)}; complete the folder, "
+            f"the {name} training set has {_SIZE} images, {folder} has {len(cells)}; complete the folder, "
             "or remove it and fetch the data again"
         )
-    try:
-        pixels = np.stack([np.asarray(Image.open(io.BytesIO(c["bytes"])).convert("RGB")) for c in cells[:first]])
-    except (OSError, KeyError, TypeError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"{shards[0].parent} holds an image that cannot be read ({error}); fetch it again") from error
-    return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous(), torch.tensor(labels[:first])
+    if (labels.min(), labels.max()) != (0, classes - 1):  # CIFAR-10 and CIFAR-100 look the same but for this
+        raise DataError(
+            f"{name} has labels 0 to {classes - 1}, {folder} has labels {labels.min()} to {labels.max()}; "
+            f"point data.root to {name}"
+        )
+    return torch.from_numpy(_decode(name, cells[:first], folder)), torch.from_numpy(labels[:first])
 
 
-def _read_shard(shard: Path, label_columns: tuple[str, ...]) -> tuple[list[dict[str, bytes]], list[int]]:
+def _read_shard(shard: Path, label_columns: tuple[str, ...]) -> tuple[list[bytes | None], NDArray[np.int64]]:
     """Encoded images and labels of one file."""
     try:
-        table = pq.read_table(shard)
-    except (pa.ArrowException, OSError) as error:
+        with pq.ParquetFile(shard) as file:
+            names = file.schema_arrow.names
+            image_column = next((c for c in ("img", "image") if c in names), None)
+            label_column = next((c for c in label_columns if c in names), None)
+            table = file.read([c for c in (image_column, label_column) if c])
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         raise DataError(f"{shard} cannot be read as parquet ({error}); fetch the file again") from error
-    image_column = next((c for c in ("img", "image") if c in table.column_names), None)
-    label_column = next((c for c in label_columns if c in table.column_names), None)
     if image_column is None or label_column is None:
         raise DataError(
             f"{shard} must have an image column (img or image) and a label column ({' or '.join(label_columns)}), "
-            f"it has: {', '.join(table.column_names)}"
+            f"it has: {', '.join(names)}"
         )
-    labels = table[label_column]
+    images, labels = table[image_column], table[label_column]
     if not pa.types.is_integer(labels.type) or labels.null_count:
         raise DataError(
             f"{shard}: labels are whole numbers, none missing; {label_column} is {labels.type}; fetch it again"
         )
-    return table[image_column].to_pylist(), labels.to_pylist()
+    if not pa.types.is_struct(images.type) or not any(f.name == "bytes" and f.type == pa.binary() for f in images.type):
+        raise DataError(f"{shard}: images are {{bytes, path}}; {image_column} is {images.type}; fetch it again")
+    return pc.struct_field(images, "bytes").to_pylist(), labels.to_numpy().astype(np.int64)
+
+
+def _decode(name: str, cells: list[bytes | None], folder: Path) -> NDArray[np.uint8]:
+    """PNG or JPEG images as pixels (N, 3, 32, 32)."""
+    pixels = np.empty((len(cells), 3, 32, 32), np.uint8)
+    for i, cell in enumerate(cells):
+        try:
+            image = Image.open(io.BytesIO(cell or b""), formats=("PNG", "JPEG"))
+            fits = image.mode == "RGB" and image.size == (32, 32)
+            if fits:
+                pixels[i] = np.asarray(image).transpose(2, 0, 1)
+        except Exception as error:  # on damaged bytes Pillow raises OSError, SyntaxError, ValueError and others
+            raise DataError(f"image {i} in {folder} cannot be read as PNG or JPEG; fetch the data again") from error
+        if not fits:
+            raise DataError(
+                f"{name} has images of 32x32 pixels in RGB; image {i} in {folder} is one of "
+                f"{image.width}x{image.height} in {image.mode}; point data.root to {name}"
+            )
+    return pixels
 
 
 def _from_torchvision(name: str, folder: Path, download: bool, first: int) -> tuple[Tensor, Tensor]:
@@ -117,11 +140,11 @@ def _from_torchvision(name: str, folder: Path, download: bool, first: int) -> tu
 
     try:
         data = getattr(vision, name)(folder, train=True, download=download)
-    except (RuntimeError, OSError, ValueError) as error:
+    except (RuntimeError, OSError, ValueError, HTTPException) as error:
         if download:
             raise DataError(f"{name} could not be fetched to {folder}: {error}") from error
         raise DataError(
-            f"{str(folder)[:200]!r} has neither train*.parquet files nor a complete torchvision download of {name}; "
-            "set data.root to a folder that has, or data.download=true to fetch it there"
+            f"{str(folder)[:200]!r} has neither train*.parquet files nor a complete and undamaged torchvision download "
+            f"of {name}; set data.root to a folder that has, or data.download=true to fetch it there"
         ) from error
     return torch.from_numpy(data.data[:first]).permute(0, 3, 1, 2).contiguous(), torch.tensor(data.targets[:first])

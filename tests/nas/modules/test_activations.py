@@ -162,7 +162,7 @@ def layouts() -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("layout", layouts())
-@pytest.mark.parametrize("name", ("native", "eager"))
+@pytest.mark.parametrize("name", ["native", "eager"])
 def test_any_memory_layout(layout, name):
     x = layouts()[layout].detach().requires_grad_()
     with use_backend(name):
