@@ -16,9 +16,9 @@ import time
 from collections.abc import Callable, Iterator
 
 import torch
+from plain_loop import PlainLoop
 from torch import nn
 
-from benchmarks.plain_loop import PlainLoop
 from search_spaces.compile import ExpressionActivation, to_function
 from search_spaces.parser import parse
 from trainers.batches import Batch, Batches, make_batches

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import pytest
 import torch
@@ -21,8 +20,3 @@ torch.set_num_threads(1)
 def clean_environment() -> dict[str, str]:
     """This process's environment without what would let a child find the project by accident."""
     return {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "COLUMNS") and not k.startswith("RAY_")}
-
-
-@pytest.fixture
-def project_root() -> Path:
-    return Path(__file__).parent.parent

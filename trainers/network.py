@@ -17,7 +17,7 @@ from search_spaces.parser import parse
 from trainers.activation import compile_where_it_pays, make_act, uses_table
 from trainers.batches import Batch
 from trainers.data import DataSet
-from trainers.models import ActFactory, models
+from trainers.models import ActFactory, ModelError, models
 from trainers.trial import Recipe, Trial
 
 _WARM_UP_STEPS = 3  # before a capture, so that libraries have chosen their algorithms and allocated their memory
@@ -31,8 +31,11 @@ def build_model(trial: Trial, data: DataSet, act: ActFactory | None = None) -> n
     act = act or make_act(parse(trial.expression), trial.param_shape, trial.precision)
     torch.manual_seed(trial.seed)
     model = models.get(trial.model.name)(act, data.input_shape, data.num_outputs, **trial.model.options)
-    with torch.no_grad():  # gives per-channel activation parameters their shape
-        model.eval()(example(data))
+    try:
+        with torch.no_grad():  # gives per-channel activation parameters their shape
+            model.eval()(example(data))
+    except TypeError as error:  # such as a function of x in a place for two inputs
+        raise ModelError(f"{trial.model.name} cannot use {trial.expression} as its activation ({error})") from error
     return model
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -204,10 +206,73 @@ def test_networks_of_the_same_seed_differ_in_their_activation_only():
     assert all(name.endswith("beta") for name in two.keys() - one.keys())
 
 
+TINY_GPT = {"dim": 16, "depth": 1, "heads": 2}
+ON_TEXT = {
+    "data": Component("pydoc", {"context": 32}),
+    "recipe": Recipe(batch_size=16, optimizer="adamw", learning_rate=0.01, schedule="cosine", clip_norm=1.0),
+    "budget_epochs": 1,
+    "max_steps": 60,
+}
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize(
+    ("expression", "ffn"), [("x * sigmoid(beta * x)", "plain"), ("tanh(x)", "gated"), ("x1 * sigmoid(x2)", "binary")]
+)
+def test_a_transformer_learns_text(expression, ffn, precision):
+    """Guessing at random costs 8 bits a byte, the frequencies of English letters some 4.5."""
+    model = Component("gpt", {**TINY_GPT, "ffn": ffn})
+    result = run_trial(trial(expression=expression, model=model, precision=precision, screen=True, **ON_TEXT), go_on)
+    assert result.state == TrialState.COMPLETE, result.reason
+    assert result.metrics["val_bpb"] < 4.6
+    assert result.metrics["val_bpb"] == pytest.approx(result.metrics["val_loss"] / math.log(2))
+
+
+@pytest.mark.parametrize("expression", ["x * sigmoid(x)", "atan(x) * sigmoid(beta * x)"])
+def test_a_trial_by_table_is_repeatable_and_says_so(expression):
+    one = trial(expression=expression, precision="bf16", param_shape="scalar")
+    between = trial(expression=expression.replace("sigmoid", "erf"), precision="bf16", param_shape="scalar", seed=9)
+    first, _, again = (run_trial(t, go_on) for t in (one, between, one))
+    assert first.state == TrialState.COMPLETE, first.reason
+    assert first.history == again.history
+    assert first.environment["activation"] == "table (native)"
+    assert first.environment["precision"] == "bf16"
+
+
+OUT_OF_MEMORY = """
+import resource, sys
+from trainers.run import run_trial
+from trainers.trial import Trial
+small = Trial.from_json(sys.argv[1])
+first = run_trial(small, lambda _: False)
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 300_000_000,) * 2)
+print(run_trial(Trial.from_json(sys.argv[2]), lambda _: False).reason)
+print(run_trial(small, lambda _: False).metrics == first.metrics)
+"""
+
+
+def test_memory_that_runs_out_fails_the_trial_with_advice_and_the_next_one_runs():
+    big = trial(model=Component("resnet8", {"width": 256}), recipe=Recipe(batch_size=1024))
+    done = subprocess.run(
+        [sys.executable, "-c", OUT_OF_MEMORY, trial(budget_epochs=1).to_json(), big.to_json()],
+        capture_output=True,
+        text=True,
+    )
+    reason, same = done.stdout.splitlines()
+    assert reason.startswith("out of memory on cpu: lower recipe.batch_size (it is 1024)")
+    assert same == "True"
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
         ({"expression": "exp(exp(x))"}, "diverged"),
+        ({"expression": "exp(exp(x))", "screen": True}, "screened: at initialisation the loss is"),
+        ({"expression": "x1 * x2"}, "the model gives it 1"),
+        ({"expression": "tanh(x)", "model": Component("gpt", {**TINY_GPT, "ffn": "binary"}), **ON_TEXT}, "gives it 2"),
+        ({"model": Component("gpt")}, "ModelError: gpt reads text"),
+        ({"data": Component("pydoc")}, "ModelError: resnet8 reads images"),
         ({"expression": "sqrt(x)"}, "diverged"),
         ({"expression": "nonsense("}, "ParseError"),
         ({"max_seconds": 0.0}, "out of time"),
