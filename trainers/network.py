@@ -170,7 +170,9 @@ def make_optimizer(model: nn.Module, recipe: Recipe, lr: Tensor | float) -> torc
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=lr, momentum=recipe.momentum, nesterov=True, fused=True)
     if recipe.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=lr, betas=(recipe.momentum, recipe.beta2), fused=True)
+        capturable = isinstance(lr, Tensor) and lr.is_cuda
+        betas = (recipe.momentum, recipe.beta2)
+        return torch.optim.AdamW(groups, lr=lr, betas=betas, fused=True, capturable=capturable)
     raise ValueError(f"recipe.optimizer is sgd or adamw, got {recipe.optimizer!r}")
 
 

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nas.modules.activations import NormAct
 from trainers.models import ModelError, models
 from trainers.models.densenet import DenseLayer, Transition
 from trainers.models.gpt import Rope, rotate, rotations
@@ -240,7 +241,7 @@ def test_a_widening_preact_block_projects_the_activated_input():
     block = PreActBlock(nn.ReLU, 3, (6, 6), (3, 3), 2).eval()
     nn.init.zeros_(block.residual[-1].weight)
     x = torch.randn(2, 3, 4, 4)
-    pixels = x[:, :, ::2, ::2].relu() / math.sqrt(1 + block.preact[0].eps)
+    pixels = x[:, :, ::2, ::2].relu() / math.sqrt(1 + block.preact.norm.eps)
     torch.testing.assert_close(block(x), torch.einsum("oc,nchw->nohw", block.project.weight[:, :, 0, 0], pixels))
 
 
@@ -250,7 +251,7 @@ def test_wide_resnets_drop_out_between_the_convolutions(dropout):
     between = [nn.Dropout] if dropout else []
     for block in model.blocks:
         kinds = [type(m) for m in block.residual]
-        assert kinds == [nn.Conv2d, nn.BatchNorm2d, nn.ReLU, *between, nn.Conv2d]
+        assert kinds == [nn.Conv2d, NormAct, *between, nn.Conv2d]
     assert {m.p for m in model.modules() if isinstance(m, nn.Dropout)} == ({dropout} if dropout else set())
 
 
@@ -264,8 +265,8 @@ def test_a_dense_layer_keeps_its_input():
 def test_a_transition_takes_the_mean_of_four_pixels():
     layer = Transition(nn.Identity, 6).eval()
     x = torch.randn(2, 6, 4, 4)
-    pixels = x.view(2, 6, 2, 2, 2, 2).mean((3, 5)) / math.sqrt(1 + layer.compress[0].eps)
-    torch.testing.assert_close(layer(x), torch.einsum("oc,nchw->nohw", layer.compress[2].weight[:, :, 0, 0], pixels))
+    pixels = x.view(2, 6, 2, 2, 2, 2).mean((3, 5)) / math.sqrt(1 + layer.compress[0].norm.eps)
+    torch.testing.assert_close(layer(x), torch.einsum("oc,nchw->nohw", layer.compress[1].weight[:, :, 0, 0], pixels))
 
 
 def test_a_vit_block_is_torchs_encoder_layer():

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
+from nas.modules.activations import NormAct
 from trainers.models import ActFactory, ModelError, image_shape, models
 from trainers.models.preact_resnet import blocks_per_stage, conv, initialize
 from trainers.models.resnet import global_mean
@@ -24,8 +25,8 @@ class DenseLayer(nn.Module):
 
     def __init__(self, act: ActFactory, in_channels: int, growth: int) -> None:
         super().__init__()
-        self.bottleneck = nn.Sequential(nn.BatchNorm2d(in_channels), act(), conv(in_channels, 4 * growth, 1))
-        self.grow = nn.Sequential(nn.BatchNorm2d(4 * growth), act(), conv(4 * growth, growth, 3))
+        self.bottleneck = nn.Sequential(NormAct(in_channels, act()), conv(in_channels, 4 * growth, 1))
+        self.grow = nn.Sequential(NormAct(4 * growth, act()), conv(4 * growth, growth, 3))
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.cat((x, self.grow(self.bottleneck(x))), 1)
@@ -36,7 +37,7 @@ class Transition(nn.Module):
 
     def __init__(self, act: ActFactory, in_channels: int) -> None:
         super().__init__()
-        self.compress = nn.Sequential(nn.BatchNorm2d(in_channels), act(), conv(in_channels, in_channels // 2, 1))
+        self.compress = nn.Sequential(NormAct(in_channels, act()), conv(in_channels, in_channels // 2, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         return F.avg_pool2d(self.compress(x), 2)
@@ -58,7 +59,7 @@ class DenseNetBC(nn.Module):
                 blocks.append(DenseLayer(act, channels, growth))
                 channels += growth
         self.blocks = nn.Sequential(*blocks)
-        self.last = nn.Sequential(nn.BatchNorm2d(channels), act())
+        self.last = NormAct(channels, act())
         self.head = nn.Linear(channels, num_classes)
         initialize(self)
 

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
+from nas.modules.activations import NormAct
 from trainers.models import ActFactory, ModelError, image_shape, models
 from trainers.models.resnet import global_mean
 
@@ -64,10 +65,10 @@ class PreActBlock(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        self.preact = nn.Sequential(nn.BatchNorm2d(in_channels), act())
+        self.preact = NormAct(in_channels, act())
         layers: list[nn.Module] = [conv(in_channels, widths[0], kernels[0], stride)]
         for before, width, kernel in zip(widths, widths[1:], kernels[1:], strict=False):
-            layers += [nn.BatchNorm2d(before), act()]
+            layers.append(NormAct(before, act()))
             if dropout:
                 layers.append(nn.Dropout(dropout))
             layers.append(conv(before, width, kernel))
@@ -111,7 +112,7 @@ class PreActResNet(nn.Module):
                 blocks.append(PreActBlock(act, channels, wider, kernels, stride, dropout))
                 channels = wider[-1]
         self.blocks = nn.Sequential(*blocks)
-        self.last = nn.Sequential(nn.BatchNorm2d(channels), act())
+        self.last = NormAct(channels, act())
         self.head = nn.Linear(channels, num_classes)
         initialize(self)
 

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
+from nas.modules.activations import NormAct
 from trainers.models import ActFactory, image_shape, models
 
 
@@ -23,17 +24,14 @@ class BasicBlock(nn.Module):
     def __init__(self, act: ActFactory, in_channels: int, out_channels: int, stride: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride, 1, bias=False)
-        self.norm1 = nn.BatchNorm2d(out_channels)
-        self.act1 = act()
+        self.norm_act1 = NormAct(out_channels, act())
         self.conv2 = nn.Conv2d(out_channels, out_channels, 3, 1, 1, bias=False)
-        self.norm2 = nn.BatchNorm2d(out_channels)
-        self.act2 = act()
+        self.norm_act2 = NormAct(out_channels, act())
         self.stride = stride
         self.new_channels = out_channels - in_channels
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.norm2(self.conv2(self.act1(self.norm1(self.conv1(x)))))
-        return self.act2(y + self.shortcut(x))
+        return self.norm_act2(self.conv2(self.norm_act1(self.conv1(x))), self.shortcut(x))
 
     def shortcut(self, x: Tensor) -> Tensor:
         """Every second pixel, channels padded with zeros."""
@@ -53,7 +51,7 @@ class ResNet(nn.Module):
 
     def __init__(self, act: ActFactory, in_channels: int, num_classes: int, n: int, width: int) -> None:
         super().__init__()
-        self.stem = nn.Sequential(nn.Conv2d(in_channels, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width), act())
+        self.stem = nn.Sequential(nn.Conv2d(in_channels, width, 3, 1, 1, bias=False), NormAct(width, act()))
         blocks = []
         channels = width
         for stage in range(3):

@@ -22,6 +22,16 @@ from torch import Tensor
 _SOURCE = Path(__file__).with_name("gather.c")
 _FLAGS = ("-O3", "-std=c99", "-shared", "-fPIC")
 _SECONDS = 120
+_FUNCTIONS = {
+    "nas_forward": (3, 1),
+    "nas_backward": (4, 1),
+    "nas_sum": (3, 1),
+    "nas_moments": (3, 2),
+    "nas_norm_forward": (6, 2),
+    "nas_norm_slopes": (10, 2),
+    "nas_norm_backward": (7, 2),
+}
+"""What gather.c exports: its pointers and its counts, in this order."""
 
 
 class NoCompiler(RuntimeError):
@@ -54,12 +64,10 @@ def library() -> ctypes.CDLL:
         loaded = ctypes.CDLL(str(_built()))
     except OSError as error:
         raise NoCompiler(f"the built library cannot be loaded ({error})") from error
-    pointer, count = ctypes.c_void_p, ctypes.c_int64
-    loaded.nas_forward.argtypes = [pointer, pointer, pointer, count]
-    loaded.nas_backward.argtypes = [pointer, pointer, pointer, pointer, count]
-    loaded.nas_sum.argtypes = [pointer, pointer, pointer, count]
-    loaded.nas_forward.restype = loaded.nas_backward.restype = None
-    loaded.nas_sum.restype = ctypes.c_double
+    for name, (pointers, counts) in _FUNCTIONS.items():
+        function = getattr(loaded, name)
+        function.argtypes = [ctypes.c_void_p] * pointers + [ctypes.c_int64] * counts
+        function.restype = ctypes.c_double if name == "nas_sum" else None
     return loaded
 
 

@@ -80,13 +80,18 @@ class TableActivation(nn.Module):
         self._tabulated: Any = None
 
     def forward(self, x: Tensor) -> Tensor:
-        parameters = [getattr(self, name) for name in self.names]
         if x.dtype != torch.bfloat16 or torch.compiler.is_compiling():
-            return self.function(x, **{n: p.to(x.dtype) for n, p in zip(self.names, parameters, strict=True)})
-        if self._tabulated != self._state() and not (x.is_cuda and torch.cuda.is_current_stream_capturing()):
-            refresh([self])
-        y: Tensor = _Lookup.apply(x, self.values.view(torch.bfloat16), self.slopes.view(torch.float32), *parameters)
+            return self.function(x, **{name: getattr(self, name).to(x.dtype) for name in self.names})
+        y: Tensor = _Lookup.apply(x, *self.tables())
         return y
+
+    def tables(self) -> tuple[Tensor, ...]:
+        """Values bfloat16 (65536,), slopes float32 (1 + P, 65536), and the P parameters, all up to date."""
+        capturing = self.values.is_cuda and torch.cuda.is_current_stream_capturing()
+        if not capturing and self._tabulated != self._state():
+            refresh([self])
+        parameters = (getattr(self, name) for name in self.names)
+        return self.values.view(torch.bfloat16), self.slopes.view(torch.float32), *parameters
 
     def become(self, function: Pointwise) -> None:
         """Compute another function of the same parameters from now on. The tables keep their place in memory."""
