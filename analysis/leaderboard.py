@@ -44,7 +44,7 @@ COLUMNS = {
 }
 """Columns of the leaderboard and what they mean."""
 
-SORT_KEYS = ("rank", "val_accuracy", "val_loss", "vs_relu", "seconds", "parameters", "formula")
+SORT_KEYS = ("rank", "val_accuracy", "val_loss", "val_bpb", "vs_relu", "seconds", "parameters", "formula")
 _STATE_ORDER = {"COMPLETE": 0, "RUNNING": 1, "PRUNED": 2, "FAIL": 3}
 
 

@@ -44,6 +44,7 @@ class Sort(StrEnum):
     RANK = "rank"
     VAL_ACCURACY = "val_accuracy"
     VAL_LOSS = "val_loss"
+    VAL_BPB = "val_bpb"
     VS_RELU = "vs_relu"
     SECONDS = "seconds"
     PARAMETERS = "parameters"

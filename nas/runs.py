@@ -12,14 +12,12 @@ from pathlib import Path
 
 import torch
 import yaml
-from torch import nn
+from torch import Tensor, nn
 
 from analysis.store import FILE_NAME, Store
 from nas import __version__
 from nas.config import ExperimentConfig, restore_config
 from nas.search import SEARCH, Search
-from search_spaces.compile import ExpressionActivation
-from search_spaces.parser import parse
 from search_spaces.values import one_thread
 from trainers.data import DataError, DataSet, Text, datasets
 from trainers.models import models
@@ -134,16 +132,23 @@ def check_components(config: ExperimentConfig) -> None:
     if "val_bpb" in metrics and not isinstance(data, Text):
         raise RunError("val_bpb, bits per byte, is measured on text; choose another search.objective or pruning.metric")
     try:
-        model = models.get(config.model.name)(_placeholder, data.input_shape, data.num_outputs, **config.model.options)
+        model = models.get(config.model.name)(_OfOneInput, data.input_shape, data.num_outputs, **config.model.options)
         with torch.no_grad():
             model.eval()(example(data))
     except (ValueError, TypeError, RuntimeError) as error:
         raise RunError(f"model {config.model.name!r} does not work on {config.data.name!r}: {error}") from error
 
 
-def _placeholder() -> nn.Module:
-    """An activation as a search gives them to models: it says so when it is given more than one input."""
-    return ExpressionActivation(parse("max(x, 0)"))
+class _OfOneInput(nn.Module):
+    """An activation as a search gives them to models."""
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        if len(inputs) != 1:
+            raise ValueError(
+                f"it gives its activation {len(inputs)} inputs, and a function of a search space has one, x; choose "
+                "another option of the model, such as model.ffn=gated"
+            )
+        return inputs[0].relu()
 
 
 def _load_data(config: ExperimentConfig) -> DataSet:
@@ -154,9 +159,12 @@ def _load_data(config: ExperimentConfig) -> DataSet:
 
 
 def _settle_precision(run: Run) -> None:
-    """Measure once a study which precision is faster, if it is not configured. A resumed study keeps to it."""
+    """Measure once a study which precision is faster, if it is not configured. A resumed study keeps to what it had."""
     config = run.config
     if config.trial.precision != "auto" or run.store.get("precision") is not None:
+        return
+    if run.store.records():  # by a version that knew fp32 only
+        run.store.put("precision", "fp32")
         return
     trial = Trial(
         id=0,

@@ -130,3 +130,19 @@ def test_interval_of_few_differences():
     mean, half = paired_interval([0.5])
     assert mean == 0.5
     assert math.isnan(half)
+
+
+def test_text_is_ranked_by_bits_per_byte_and_smaller_is_better(tmp_path):
+    figures = [("relu", "ReLU", 1, 2.0), ("relu", "ReLU", 2, 2.2), ("a", None, 1, 1.9), ("a", None, 2, 2.0)]
+    with Store.create(tmp_path, {"search": {"objective": "val_bpb"}}) as store:
+        for number, (key, name, seed, bpb) in enumerate(figures, 1):
+            store.launch(Record(make_trial(number, f"{number} * tanh(x)", "retrain", seed), key, key, name, None))
+            result = make_result(0.5)
+            store.finish(number, dataclasses.replace(result, metrics=result.metrics | {"val_bpb": bpb}))
+        rows, by_relu = by_key(store), to_records(leaderboard(store, "vs_relu"))
+    assert (rows["a"]["rank"], rows["relu"]["rank"]) == (1, 2)
+    assert rows["a"]["val_bpb"] == pytest.approx(1.95)
+    assert rows["a"]["val_bpb_std"] == pytest.approx(np.std([1.9, 2.0], ddof=1))
+    assert rows["a"]["vs_relu"] == pytest.approx(-0.15)
+    assert rows["a"]["metric"] == "val_bpb"
+    assert [row["function_key"] for row in by_relu] == ["a", "relu"]

@@ -208,3 +208,17 @@ def test_minutes_end_the_search_stage(tmp_path, monkeypatch):
         assert search.done
         assert 5 <= search.launched(SEARCH) <= 8
         assert search.launched(RETRAIN) > 0
+
+
+@pytest.mark.parametrize("anneal", [True, False])
+def test_search_trials_are_screened_and_annealed_in_their_rungs_and_retrainings_are_not(tmp_path, anneal):
+    chosen = config(f"pruning.anneal={str(anneal).lower()}", "trial.precision=bf16")
+    with Store.create(tmp_path, chosen.model_dump(mode="json")) as store:
+        drive(Search(chosen, store))
+        trials = [record.trial for record in store.records()]
+    by_stage = {stage: [t for t in trials if t.stage == stage] for stage in (SEARCH, RETRAIN)}
+    assert {t.anneal_epochs for t in by_stage[SEARCH]} == {(2, 5) if anneal else ()}
+    assert {t.anneal_epochs for t in by_stage[RETRAIN]} == {()}
+    assert {t.screen for t in by_stage[SEARCH]} == {True}
+    assert {t.screen for t in by_stage[RETRAIN]} == {False}
+    assert {t.precision for t in trials} == {"bf16"}
