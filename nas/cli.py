@@ -193,9 +193,11 @@ def _execute(run: Run) -> None:
     from analysis.leaderboard import leaderboard as build
     from nas.export import export_top
     from nas.progress import ProgressView
-    from nas.runs import execute
+    from nas.runs import execute, settle_precision
 
     console = _console()
+    with _status("measuring which precision is faster here"):
+        settle_precision(run)
     search = execute(run, lambda search: ProgressView(search, console, str(run.path)))
     if not search.done:
         console.print(f"Interrupted. To go on: nas resume {run.path}", markup=False, soft_wrap=True)

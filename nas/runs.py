@@ -19,11 +19,11 @@ from nas import __version__
 from nas.config import ExperimentConfig, restore_config
 from nas.search import SEARCH, Search
 from search_spaces.values import one_thread
-from trainers.data import DataError, DataSet, Text, datasets
+from trainers.data import DataError, DataSet, Text
 from trainers.models import models
 from trainers.network import example
 from trainers.precision import faster_precision
-from trainers.run import pick_device
+from trainers.run import load_data, pick_device
 from trainers.trial import Trial
 
 
@@ -109,8 +109,9 @@ def execute(run: Run, watch: Callable[[Search], contextlib.AbstractContextManage
 
     Returns the search; after Ctrl-C its ``done`` is False.
     """
-    with one_thread():
-        _settle_precision(run)
+    settle_precision(run)
+    if run.config.executor != "inline":
+        load_data.cache_clear()  # workers have their own
     search = Search(run.config, run.store)
     if search.done:
         return search
@@ -153,12 +154,12 @@ class _OfOneInput(nn.Module):
 
 def _load_data(config: ExperimentConfig) -> DataSet:
     try:
-        return datasets.get(config.data.name)(**config.data.options)
+        return load_data(config.data.component().to_json())
     except DataError as error:
         raise RunError(f"data set {config.data.name!r}: {error}") from error
 
 
-def _settle_precision(run: Run) -> None:
+def settle_precision(run: Run) -> None:
     """Measure once a study which precision is faster, if it is not configured. A resumed study keeps to what it had."""
     config = run.config
     if config.trial.precision != "auto" or run.store.get("precision") is not None:
@@ -177,7 +178,8 @@ def _settle_precision(run: Run) -> None:
         budget_epochs=1,
         device=config.trial.device,
     )
-    run.store.put("precision", faster_precision(trial, _load_data(config), pick_device(config.trial.device)))
+    with one_thread():
+        run.store.put("precision", faster_precision(trial, _load_data(config), pick_device(config.trial.device)))
 
 
 def _refuse_existing(config: ExperimentConfig, path: Path) -> None:
