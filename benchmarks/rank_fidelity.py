@@ -14,21 +14,24 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
-import os
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy.stats import spearmanr
 
+from nas.runs import available_cores
 from trainers.trial import METRICS, Component, Recipe, Trial
 
 SEEDS = (0, 1)
 RUNGS = (1, 2)
+_RESAMPLES = 400
 SHOWN = ("train_loss_sum", "train_loss", "val_loss", "val_accuracy")
 
 
@@ -172,6 +175,7 @@ def correlations(rows: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], int]
             {
                 "signal": name,
                 "spearman": crossed(values, finals),
+                "interval": interval(values, finals),
                 "spearman_better_half": crossed(values[better], finals[better]),
             }
         )
@@ -180,8 +184,18 @@ def correlations(rows: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], int]
 
 def crossed(values: np.ndarray, finals: np.ndarray) -> float:
     """Mean of both rank correlations between a signal with one seed and the result with the other."""
-    both = [spearmanr(values[:, a], finals[:, b]).statistic for a, b in ((0, 1), (1, 0))]
-    return round(float(np.mean(both)), 3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a constant signal has no correlation
+        both = [spearmanr(values[:, a], finals[:, b]).statistic for a, b in ((0, 1), (1, 0))]
+    return float(np.mean(both))
+
+
+def interval(values: np.ndarray, finals: np.ndarray) -> tuple[float, float]:
+    """95 % bootstrap interval of :func:`crossed` over the functions."""
+    rng = np.random.default_rng(0)
+    draws = (rng.integers(0, len(values), len(values)) for _ in range(_RESAMPLES))
+    low, high = np.nanpercentile([crossed(values[draw], finals[draw]) for draw in draws], [2.5, 97.5])
+    return float(low), float(high)
 
 
 def main() -> None:
@@ -190,9 +204,29 @@ def main() -> None:
     parser.add_argument("--root", default="data", help="CIFAR-10's folder")
     parser.add_argument("--functions", type=int, default=120)
     parser.add_argument("--epochs", type=int, default=8)
-    parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--workers", type=int, default=available_cores())
     parser.add_argument("--json", action="store_true", help="with every training's curve")
+    parser.add_argument("--rows", type=Path, metavar="FILE", help="what --json wrote: print it, train nothing")
     arguments = parser.parse_args()
+    known = json.loads(arguments.rows.read_text()) if arguments.rows else run(arguments)
+    table, complete = correlations(known["rows"])
+    figures = known["figures"] | {"complete_with_both_seeds": complete} | screening(known["rows"])
+    if arguments.json:
+        print(json.dumps({"figures": figures, "correlations": table, "rows": known["rows"]}))
+        return
+    print(", ".join(f"{key} {value}" for key, value in figures.items()))
+    print(f"{'signal':<42} {'all':>5} {'95 % interval':>15} {'better half':>12}")
+    for entry in table:
+        low, high = entry["interval"]
+        shown = f"{entry['spearman']:>5.2f} {low:>7.2f} to {high:>4.2f} {entry['spearman_better_half']:>12.2f}"
+        print(f"{entry['signal']:<42} {shown}")
+
+
+def run(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Train everything; what was trained, and how."""
+    from trainers.environment import environment
+    from trainers.run import pick_device
+
     start = time.monotonic()
     trial = base_trial(arguments, "fp32")
     trial = replace(trial, precision=choose_precision(trial))
@@ -202,24 +236,27 @@ def main() -> None:
         for seed in SEEDS
     ]
     rows = collect(trials, arguments.workers)
-    table, complete = correlations(rows)
     figures = {
         "data": arguments.data,
         "epochs": arguments.epochs,
-        "precision": trial.precision,
         "functions": arguments.functions,
-        "complete_with_both_seeds": complete,
-        "screened": sum(row["screened"] is not None for row in rows),
-        "screened_but_complete": sum(row["screened"] is not None and row["reason"] is None for row in rows),
+        **environment(pick_device("auto"), trial.precision, "table" if trial.precision == "bf16" else "eager"),
         "minutes": round((time.monotonic() - start) / 60, 1),
     }
-    if arguments.json:
-        print(json.dumps({**figures, "correlations": table, "rows": rows}))
-        return
-    print(", ".join(f"{key} {value}" for key, value in figures.items()))
-    print(f"{'signal':<42} {'all':>7} {'better half':>12}")
-    for entry in table:
-        print(f"{entry['signal']:<42} {entry['spearman']:>7.2f} {entry['spearman_better_half']:>12.2f}")
+    return {"figures": figures, "rows": rows}
+
+
+def screening(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """What the screen at initialisation would have ended, and the best that it would have lost."""
+    screened = [row for row in rows if row["screened"]]
+    lost = [row["history"][-1]["val_accuracy"] for row in screened if row["reason"] is None]
+    return {
+        "trainings": len(rows),
+        "failed": sum(row["reason"] is not None for row in rows),
+        "screened": len(screened),
+        "screened_and_failed": len(screened) - len(lost),
+        "best_val_accuracy_among_screened": round(max(lost), 3) if lost else None,
+    }
 
 
 if __name__ == "__main__":

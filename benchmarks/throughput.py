@@ -4,7 +4,9 @@
 
 Three ways to evaluate functions of the one-unit space of 2017, all with one single-thread process a core:
 
-- ``nas search, equal steps``: random search without pruning, every candidate for all its steps;
+- ``nas search, equal steps``: random search without pruning, every candidate for all its steps; those that diverged
+before
+  their end are not counted;
 - ``nas search``: the same with successive halving after the first epoch and the screen at initialisation, as the
 shipped
   configurations have it;
@@ -19,7 +21,6 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
-import os
 import statistics
 import subprocess
 import sys
@@ -34,6 +35,7 @@ import torch
 import torch.nn.functional as F
 
 from analysis.store import Record, Store
+from nas.runs import available_cores
 from trainers.environment import environment
 from trainers.trial import Trial
 
@@ -97,7 +99,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     arguments.root = str(Path(arguments.root).absolute())
-    workers = len(os.sched_getaffinity(0))
+    workers = available_cores()
     with tempfile.TemporaryDirectory() as folder:
         equal_seconds, equal = nas_search(Path(folder) / "equal", arguments, pruned=False)
         pruned_seconds, pruned = nas_search(Path(folder) / "pruned", arguments, pruned=True)

@@ -208,9 +208,20 @@ def read_yaml(path: Path, missing: str) -> dict[str, Any]:
     return values
 
 
+_BEFORE = (("trial", "precision", "fp32"), ("search", "screen", False), ("pruning", "anneal", False))
+"""Section, key, and what studies did before they knew the key."""
+
+
 def restore_config(values: Mapping[str, Any]) -> ExperimentConfig:
-    """The configuration that a study was started with."""
-    return _validated(dict(values), "the study's configuration", [])
+    """The configuration that a study was started with.
+
+    A study from before some keys existed goes on as it was, not with their defaults.
+    """
+    values = {key: dict(value) if isinstance(value, dict) else value for key, value in values.items()}
+    for section, key, before in _BEFORE:
+        if isinstance(values.get(section), dict):
+            values[section].setdefault(key, before)
+    return _validated(values, "the study's configuration", [])
 
 
 def apply_override(values: dict[str, Any], text: str) -> str | None:
@@ -293,6 +304,11 @@ def _cross_faults(config: ExperimentConfig) -> Iterator[str]:
     if config.pruning and config.pruning.rungs[-1] >= config.trial.epochs:
         rungs, epochs = list(config.pruning.rungs), config.trial.epochs
         yield f"pruning.rungs lie below trial.epochs = {epochs}, got {rungs}; lower them or set pruning=null"
+    if config.pruning and config.search.objective == "train_loss_sum":
+        yield (
+            "search.objective=train_loss_sum favours trials that were stopped early, whose sums are shorter; choose "
+            "another objective, such as train_loss, or pruning=null"
+        )
     try:
         config.make_strategy()
     except (ValueError, OverflowError) as error:

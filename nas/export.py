@@ -19,6 +19,7 @@ from search_spaces.expression import Expression, params
 from search_spaces.parser import parse
 from search_spaces.sympy_bridge import ask
 from search_spaces.values import GRID
+from trainers.trial import METRICS
 
 
 class ExportError(ValueError):
@@ -69,7 +70,8 @@ def _export(row: dict[str, Any], run: Path, facts: dict[str, Any], out: Path) ->
         "val_accuracy": {"mean": row["val_accuracy"], "std": row["val_accuracy_std"]},
         "val_loss": {"mean": row["val_loss"], "std": row["val_loss_std"]},
         "seeds": row["seeds"],
-        "vs_relu": {"mean": row["vs_relu"], "ci95": row["vs_relu_ci95"]},
+        "val_bpb": {"mean": row["val_bpb"], "std": row["val_bpb_std"]},
+        "vs_relu": {"metric": row["metric"], "mean": row["vs_relu"], "ci95": row["vs_relu_ci95"]},
         "rank": row["rank"],
         "run": run.resolve().name,
         "failed_seeds": row["n_failed"],
@@ -151,21 +153,31 @@ def _learnable(name: str, function: str, expression: Expression, names: tuple[st
 '''
 
 
+def _measured(row: dict[str, Any], n: int) -> str:
+    """The study's metric over n seeds, and its difference to ReLU's."""
+    metric = row["metric"]
+    is_accuracy = metric == "val_accuracy"
+    scale, digits, unit = (100, 2, " points") if is_accuracy else (1, 4, "")
+    name = "Validation accuracy" if is_accuracy else metric
+    text = f"{name} {scale * row['value']:.{digits}f}{' %' if is_accuracy else ''} over {n} seed(s)"
+    if n > 1:
+        text += f" (standard deviation {scale * row['value_std']:.{digits}f})"
+    if row["vs_relu"] is not None:
+        text += f", {scale * row['vs_relu']:+.{digits}f}{unit} against ReLU on the same seeds"
+        if row["vs_relu_ci95"] is not None:
+            text += f", 95 % interval ± {scale * row['vs_relu_ci95']:.{digits}f}"
+    return text if METRICS[metric] == "max" else f"{text} (smaller is better)"
+
+
 def _found_in(row: dict[str, Any], run: Path, facts: dict[str, Any]) -> str:
     """Where it was found and how well it did, for the file's docstring."""
     config = facts["config"]
     n = int(row["n_seeds"])
-    spread = f" (standard deviation {100 * row['val_accuracy_std']:.2f})" if n > 1 else ""
-    against = ""
-    if row["vs_relu"] is not None:
-        against = f", {100 * row['vs_relu']:+.2f} points against ReLU on the same seeds"
-        if row["vs_relu_ci95"] is not None:
-            against += f", 95 % interval ± {100 * row['vs_relu_ci95']:.2f}"
+    measured = _measured(row, n)
     found = (
         f"Found by {config['strategy']['name']} over the space {config['space']['name']}, training "
         f"{config['model']['name']} on {config['data']['name']} for {config['trial']['epochs']} epochs a candidate. "
-        f"Validation accuracy {100 * row['val_accuracy']:.2f} % over {n} seed(s){spread}{against}."
-        + (f" {row['n_failed']} further seed(s) failed." if row["n_failed"] else "")
+        f"{measured}." + (f" {row['n_failed']} further seed(s) failed." if row["n_failed"] else "")
     )
     if params(parse(row["formula"])):
         site = {"channel": "one value a channel", "scalar": "one value a layer"}[config["trial"]["param_shape"]]

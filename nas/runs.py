@@ -23,7 +23,7 @@ from trainers.data import DataError, DataSet, Text
 from trainers.models import models
 from trainers.network import example
 from trainers.precision import faster_precision
-from trainers.run import load_data, pick_device
+from trainers.run import is_out_of_memory, load_data, pick_device
 from trainers.trial import Trial
 
 
@@ -164,9 +164,6 @@ def settle_precision(run: Run) -> None:
     config = run.config
     if config.trial.precision != "auto" or run.store.get("precision") is not None:
         return
-    if run.store.records():  # by a version that knew fp32 only
-        run.store.put("precision", "fp32")
-        return
     trial = Trial(
         id=0,
         stage=SEARCH,
@@ -178,8 +175,18 @@ def settle_precision(run: Run) -> None:
         budget_epochs=1,
         device=config.trial.device,
     )
-    with one_thread():
-        run.store.put("precision", faster_precision(trial, _load_data(config), pick_device(config.trial.device)))
+    data = _load_data(config)
+    try:
+        with one_thread():
+            faster = faster_precision(trial, data, pick_device(config.trial.device))
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise RunError(
+            "memory ran out while the precision was measured; set trial.precision=bf16 (or fp32), and lower "
+            f"recipe.batch_size (it is {config.recipe.batch_size}) or the model's size"
+        ) from error
+    run.store.put("precision", faster)
 
 
 def _refuse_existing(config: ExperimentConfig, path: Path) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import secrets
 import shutil
@@ -76,7 +77,7 @@ def run_tune(search: Search, workers: int, gpus: int, on_change: Callable[[], No
     with _local_ray(workers, gpus) as folder:
         bridge = _Bridge(search, workers, on_change)
         tuner = tune.Tuner(
-            tune.with_resources(train, {"cpu": 1, "gpu": min(1.0, gpus / workers)}),
+            tune.with_resources(train, {"cpu": 1, "gpu": gpu_share(workers, gpus)}),
             tune_config=tune.TuneConfig(
                 search_alg=bridge.searcher,
                 num_samples=-1,
@@ -97,6 +98,11 @@ def run_tune(search: Search, workers: int, gpus: int, on_change: Callable[[], No
                 f"no worker process could run a trial ({bridge.broken}); nothing was recorded as failed. Try a search "
                 f"with executor=inline, which shows the reason; then: nas resume {search.store.path.parent}"
             )
+
+
+def gpu_share(workers: int, gpus: int) -> float:
+    """The part of a GPU that each of so many workers gets, such that all of them run."""
+    return 1 / math.ceil(workers / gpus) if gpus else 0.0
 
 
 @contextlib.contextmanager

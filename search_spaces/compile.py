@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -183,6 +183,13 @@ class ExpressionActivation(LazyModuleMixin, nn.Module):
         parameters = (getattr(self, name) for name in self.param_names)
         shaped = (p.view(-1, *[1] * (x.dim() - 2)) if p.dim() else p for p in parameters)
         return self.function(*inputs, *shaped)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key != "function"}  # a closure, or compiled code
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self.function = to_positional(self.expression, (*self.input_names, *self.param_names))
 
     def extra_repr(self) -> str:
         return str(self.expression)

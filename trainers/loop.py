@@ -77,7 +77,9 @@ def schedule(trial: Trial, steps_per_epoch: int) -> list[float]:
     """For every step of a training the fraction of the peak learning rate: one schedule for each stretch to anneal
     in."""
     total = total_steps(trial, steps_per_epoch)
-    ends = sorted({min(total, epoch * steps_per_epoch) for epoch in (*trial.anneal_epochs, trial.budget_epochs)})
+    rungs = (epoch * steps_per_epoch for epoch in sorted(trial.anneal_epochs))
+    # No last stretch of less than an epoch, which max_steps may leave: it would begin at a high rate and end at once.
+    ends = [*(end for end in rungs if end + steps_per_epoch <= total), total]
     starts = [0, *ends[:-1]]
     return [
         factor(trial.recipe, step, end - start)

@@ -105,11 +105,8 @@ class Network:
             return self._step(*batch)
         if self._graph is None:
             self._graph = _Graph(self, batch)
-        refresh(self.tables)  # those with parameters, which the last step has changed
-        loss = self._graph.replay(batch)
-        for site in self.tables:  # a replay changes parameters behind autograd's back
-            torch.autograd.graph.increment_version(list(site.parameters()))
-        return loss
+        refresh(self.tables, self.device)  # those with parameters, which the last step has changed
+        return self._graph.replay(batch)
 
     def _step(self, x: Tensor, y: Tensor) -> Tensor:
         self.optimizer.zero_grad(set_to_none=True)
@@ -127,6 +124,7 @@ class _Graph:
     def __init__(self, network: Network, batch: Batch) -> None:
         self.x, self.y = (tensor.clone() for tensor in batch)
         kept = [tensor.clone() for tensor in _state(network.model)]
+        random_state = torch.cuda.get_rng_state(network.device)  # dropout in the warm-up draws from it
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
@@ -141,6 +139,7 @@ class _Graph:
             for tensor, before in zip(_state(network.model), kept, strict=True):
                 tensor.copy_(before)
             _clear(network.optimizer)
+        torch.cuda.set_rng_state(random_state, network.device)
 
     def replay(self, batch: Batch) -> Tensor:
         self.x.copy_(batch[0])

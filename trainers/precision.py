@@ -30,8 +30,10 @@ def faster_precision(trial: Trial, data: DataSet, device: torch.device) -> str:
 
 
 def step_times(trial: Trial, data: DataSet, device: torch.device) -> dict[str, float]:
-    """Median seconds of a training step in each precision, with small batches, taking turns; about ten seconds at
-    most."""
+    """Median seconds of a training step in each precision, with small batches, taking turns.
+
+    It takes ten seconds at most, or two steps of each if these are longer.
+    """
     keep_freed_memory()
     recipe = dataclasses.replace(trial.recipe, batch_size=min(_BATCH, trial.recipe.batch_size))
     batches = make_batches(data, recipe.batch_size, device)
@@ -47,8 +49,11 @@ def step_times(trial: Trial, data: DataSet, device: torch.device) -> dict[str, f
             network.model.train()
             start = time.perf_counter()
             network.step(batch, 0.0).item()  # waits for the device
-            if turn or time.perf_counter() - start > _SECONDS / 4:  # the first one chooses algorithms
-                times[precision].append(time.perf_counter() - start)
-        if all(times.values()) and time.perf_counter() - begin > _SECONDS:
+            times[precision].append(time.perf_counter() - start)
+        if turn and time.perf_counter() - begin > _SECONDS:
             break
-    return {precision: statistics.median(values) for precision, values in times.items()}
+    if device.type == "cuda":
+        del networks, network
+        torch.cuda.empty_cache()  # the caller may live as long as a search
+    # The first step of each compiles, chooses algorithms and captures.
+    return {precision: statistics.median(values[1:]) for precision, values in times.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from functools import lru_cache
 
@@ -41,8 +42,9 @@ def resident_batches(data_json: str, batch_size: int, device: torch.device) -> B
     return make_batches(load_data(data_json), batch_size, device)
 
 
-_networks: dict[str, Network] = {}
-"""The network of the last trial, by its key."""
+_networks: OrderedDict[str, Network] = OrderedDict()
+"""The last networks by their key, least recently used first: candidates of 0, 1 and 2 parameters take turns."""
+_MOST_NETWORKS = 3
 
 
 def run_trial(trial: Trial, report: Report) -> TrialResult:
@@ -55,6 +57,7 @@ def run_trial(trial: Trial, report: Report) -> TrialResult:
     history: list[Metrics] = []
     parameters: int | None = None
     device, activation = torch.device("cpu"), "none"
+    network: Network | None = None
 
     def result(state: TrialState, reason: str | None = None) -> TrialResult:
         return TrialResult(
@@ -92,24 +95,31 @@ def run_trial(trial: Trial, report: Report) -> TrialResult:
     except OutOfTime as error:
         return result(TrialState.FAIL, f"{error} (limit {trial.max_seconds} s)")
     except Exception as error:
-        _networks.clear()  # it may be what is broken, or what holds the memory
-        if is_out_of_memory(error):
-            return result(TrialState.FAIL, _release_memory(device, trial))
-        return result(TrialState.FAIL, " ".join(f"{type(error).__name__}: {error}".split())[:500])
-    return result(TrialState.COMPLETE)
+        reason = _reason(error, trial, device)
+    else:
+        return result(TrialState.COMPLETE)
+    # Networks may be what is broken, or what holds the memory; only now that the exception is gone can it be given
+    # back.
+    network = None
+    _networks.clear()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    return result(TrialState.FAIL, reason)
 
 
 def _network(trial: Trial, device: torch.device, steps: int) -> Network:
-    """The network of the last trial, if that can be used again, else a new one."""
+    """A network of an earlier trial, if one can be used again, else a new one."""
     data = load_data(trial.data.to_json())
     key = network_key(trial)
     if key is not None and key in _networks:
+        _networks.move_to_end(key)
         _networks[key].restart(trial)
         return _networks[key]
-    _networks.clear()
     network = Network(trial, data, device, steps)
     if key is not None:
         _networks[key] = network
+        while len(_networks) > _MOST_NETWORKS:
+            _networks.popitem(last=False)
     return network
 
 
@@ -120,23 +130,32 @@ def _screen(network: Network, batches: Batches, seed: int) -> None:
         raise _Screened(found)
 
 
-def is_out_of_memory(error: Exception) -> bool:
-    """Whether memory ran out, on a GPU or in the machine."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+def _reason(error: Exception, trial: Trial, device: torch.device) -> str:
+    """What went wrong, and for memory what the user can do."""
+    if is_out_of_memory(error):
+        return (
+            f"out of memory on {device.type}: lower recipe.batch_size (it is {trial.recipe.batch_size}), workers, so "
+            "that fewer trials share the memory, or the model's size"
+        )
+    return " ".join(f"{type(error).__name__}: {error}".split())[:500]
 
 
-def _release_memory(device: torch.device, trial: Trial) -> str:
-    """Give back what can be, and say what the user can do."""
-    advice = (
-        f"lower recipe.batch_size (it is {trial.recipe.batch_size}), workers, so that fewer trials share the memory, or"
-    )
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
-    return f"out of memory on {device.type}: {advice} the model's size"
+_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed")
+
+
+def is_out_of_memory(error: BaseException | None) -> bool:
+    """Whether memory ran out, on a GPU or in the machine: this error, or the one in whose wake it came."""
+    while error is not None:
+        if isinstance(error, torch.OutOfMemoryError | MemoryError):
+            return True
+        if isinstance(error, RuntimeError) and any(text in str(error).lower() for text in _MEMORY):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def pick_device(name: str) -> torch.device:
-    """``auto`` is a GPU if there is one."""
+    """``auto`` is a GPU if there is one, and a GPU is the current one."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
+    return torch.device("cuda", torch.cuda.current_device()) if name == "cuda" else torch.device(name)

@@ -6,6 +6,7 @@ import importlib.util
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -76,6 +77,32 @@ def test_best_finds_first_and_no_baselines(run, tmp_path):
         "swish2017",
     ):
         assert fact in text
+
+
+def test_a_study_of_text_speaks_of_bits_per_byte(tmp_path):
+    config = {
+        "strategy": {"name": "evolution"},
+        "space": {"name": "swish2017"},
+        "model": {"name": "gpt"},
+        "data": {"name": "pydoc"},
+        "trial": {"epochs": 2, "param_shape": "scalar"},
+        "search": {"objective": "val_bpb"},
+    }
+    with Store.create(tmp_path, config) as store:
+        store.put("nas_version", "0.1.0")
+        store.put("created", "2026-01-02T03:04:05+0000")
+        figures = [("a", None, "search", 0, 2.0), ("a", None, "retrain", 1, 2.05), ("r", "ReLU", "retrain", 1, 2.2)]
+        for number, (key, name, stage, seed, bpb) in enumerate(figures, 1):
+            text = "max(x, 0)" if name else "x * erf(x)"
+            store.launch(Record(make_trial(number, text, stage, seed), key * 12, text, name, None))
+            result = make_result(0.5)
+            store.finish(number, replace(result, metrics=result.metrics | {"val_bpb": bpb}))
+    (path,) = export_top(tmp_path, 1, tmp_path / "out")
+    text = " ".join(path.read_text().split())
+    assert "val_bpb 2.0500 over 1 seed(s), -0.1500 against ReLU on the same seeds (smaller is better)" in text
+    card = json.loads(path.with_suffix(".json").read_text())
+    assert card["val_bpb"]["mean"] == 2.05
+    assert card["vs_relu"] == {"metric": "val_bpb", "mean": pytest.approx(-0.15), "ci95": None}
 
 
 def test_the_module_is_swish(run, tmp_path):

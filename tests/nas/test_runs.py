@@ -6,12 +6,12 @@ import contextlib
 from pathlib import Path
 
 import pytest
+import torch
 
 import nas.runs as runs
-from analysis.store import Record
 from nas.config import load_config
 from nas.runs import RunError, create_run, execute, open_run
-from tests.records import make_result, make_trial
+from nas.search import Search
 
 TINY = [
     "search.trials=2",
@@ -54,13 +54,30 @@ def test_the_measurement_itself_answers(tmp_path):
     assert precisions(tmp_path) <= {"fp32", "bf16"}
 
 
-def test_a_study_from_before_precisions_goes_on_in_fp32(tmp_path, monkeypatch):
+def test_a_study_from_before_some_keys_goes_on_as_it_was(tmp_path, monkeypatch):
     monkeypatch.setattr(runs, "faster_precision", lambda *_: "bf16")
-    with create_run(load_config("digits", TINY), tmp_path) as run:
-        trial = make_trial(1, "tanh(x)")
-        run.store.launch(Record(trial, "key", "tanh(x)", "tanh", None))
-        run.store.finish(1, make_result(0.5))
-    assert precisions(tmp_path, create=False) == {"fp32"}
+    config = load_config("digits", ["trial.epochs=3", "pruning.rungs=[1]"])
+    with create_run(config, tmp_path) as run:
+        stored = run.store.get("config")
+        for section, key in (("trial", "precision"), ("search", "screen"), ("pruning", "anneal")):
+            del stored[section][key]
+        run.store.put("config", stored)
+    with open_run(tmp_path) as run:
+        runs.settle_precision(run)
+        trial = Search(run.config, run.store).next()
+    assert (trial.precision, trial.screen, trial.anneal_epochs) == ("fp32", False, ())
+
+
+def test_memory_that_runs_out_while_measuring_is_one_sentence(tmp_path, monkeypatch):
+    def fail(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+
+    monkeypatch.setattr(runs, "faster_precision", fail)
+    with (
+        create_run(load_config("digits", TINY), tmp_path) as run,
+        pytest.raises(RunError, match="memory ran out while the precision was measured"),
+    ):
+        runs.settle_precision(run)
 
 
 @pytest.mark.parametrize(

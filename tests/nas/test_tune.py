@@ -91,6 +91,16 @@ def workers_of(pid: int) -> list[psutil.Process]:
     return found
 
 
+@pytest.mark.parametrize(
+    ("workers", "gpus", "share"), [(4, 0, 0), (1, 1, 1), (4, 1, 0.25), (3, 2, 0.5), (2, 2, 1), (8, 3, 1 / 3)]
+)
+def test_all_workers_find_their_part_of_a_gpu(workers, gpus, share):
+    from nas.tune import gpu_share
+
+    assert gpu_share(workers, gpus) == pytest.approx(share)
+    assert gpus == 0 or gpus * int(1 / share + 1e-9) >= workers  # a trial's part lies on one GPU
+
+
 def test_a_search_through_ray(tmp_path):
     """It finishes, listens on loopback only, re-uses its workers and leaves neither processes nor files behind."""
     run = tmp_path / "study"

@@ -88,10 +88,15 @@ def test_the_schedule_starts_again_after_every_rung():
     whole = schedule(trial(budget_epochs=10, anneal_epochs=(2, 5)), 4)
     parts = [schedule(trial(budget_epochs=n), 4) for n in (2, 3, 5)]
     assert whole == [*parts[0], *parts[1], *parts[2]]
-    assert schedule(trial(budget_epochs=10, anneal_epochs=(2, 5), max_steps=10), 4) == [
-        *parts[0],
-        *schedule(trial(budget_epochs=1, max_steps=2), 4),
-    ]
+
+
+def test_no_stretch_of_the_schedule_is_shorter_than_an_epoch():
+    """A rest of two steps would begin at the peak."""
+    cut = schedule(trial(budget_epochs=10, anneal_epochs=(2, 5), max_steps=10), 4)
+    assert cut == schedule(trial(budget_epochs=10, max_steps=10), 4)
+    assert len(cut) == 10
+    kept = schedule(trial(budget_epochs=10, anneal_epochs=(2, 5), max_steps=12), 4)
+    assert kept == [*schedule(trial(budget_epochs=2), 4), *schedule(trial(budget_epochs=1), 4)]
 
 
 def test_weight_decay_spares_everything_with_fewer_than_two_dimensions():

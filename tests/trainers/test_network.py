@@ -11,7 +11,7 @@ from torch import nn
 
 import trainers.activation as activation
 import trainers.precision as precision
-from nas.modules.activations import TableActivation
+from nas.modules.activations import TableActivation, tabulate
 from search_spaces.compile import ExpressionActivation
 from search_spaces.parser import parse
 from trainers.activation import make_act, uses_table
@@ -72,6 +72,22 @@ def test_a_restarted_network_trains_as_a_new_one(expressions, optimizer):
     assert all(torch.equal(value, new[name]) for name, value in trained(used, data).items())
 
 
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_every_step_and_validation_sees_the_learned_parameter(optimizer):
+    """Tables after steps are those of a fresh module with the same parameter, and the parameter has moved."""
+    data = images()
+    network = Network(
+        trial(expression="x * sigmoid(beta * x)", recipe=Recipe(batch_size=16, optimizer=optimizer)), data, CPU, 0
+    )
+    trained(network, data, 3)
+    for site in network.tables:
+        assert abs(site.beta.item() - 1) > 1e-4
+        expected = tabulate(site.function, {"beta": site.beta.detach()[None]}, CPU)
+        values, slopes, _ = site.tables(CPU)
+        assert torch.equal(values.nan_to_num(), expected[0][0].nan_to_num())
+        assert torch.equal(slopes.nan_to_num(), expected[1][0].nan_to_num())
+
+
 def test_a_network_that_diverged_can_be_used_again():
     data = images()
     used = Network(trial(expression="exp(exp(x))"), data, CPU, 0)
@@ -129,6 +145,29 @@ def test_a_table_trains_like_the_formula_in_float32():
     fp32, bf16 = losses
     assert fp32[-1] < 0.8 * fp32[0]
     assert bf16 == pytest.approx(fp32, rel=0.05)
+
+
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+
+
+@needs_gpu
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("expression", ["x * sigmoid(x)", "x * sigmoid(beta * x)"])
+def test_a_captured_step_trains_like_an_uncaptured_one(expression, optimizer):
+    data, gpu = images(), torch.device("cuda", 0)
+    recipe = Recipe(batch_size=16, optimizer=optimizer, clip_norm=1.0)
+    one = trial(expression=expression, recipe=recipe)
+    between = trial(expression=expression.replace("sigmoid", "erf"), recipe=recipe, seed=9)
+    plain, graph = (Network(one, data, gpu, 0, graph=captured) for captured in (False, True))
+    batch = next(make_batches(data, 16, gpu).epoch(torch.Generator().manual_seed(0)))
+    for network in (plain, graph):
+        network.model.train()
+    expected = [plain.step(batch, 0.05).item() for _ in range(10)]
+    assert [graph.step(batch, 0.05).item() for _ in range(10)] == pytest.approx(expected, rel=0.02)
+    graph.restart(between)
+    graph.step(batch, 0.05)
+    graph.restart(one)
+    assert [graph.step(batch, 0.05).item() for _ in range(10)] == pytest.approx(expected, rel=0.02)
 
 
 @pytest.mark.parametrize("of", ["fp32", "bf16"])

@@ -6,10 +6,12 @@ the compiler and the processor, so that a home shared by several machines holds 
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import hashlib
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -73,7 +75,8 @@ def library() -> ctypes.CDLL:
 
 def _built() -> Path:
     compiler = _compiler()
-    name = hashlib.sha256("\0".join([_SOURCE.read_text(), compiler, *_FLAGS, _processor()]).encode()).hexdigest()[:16]
+    made_from = [_SOURCE.read_text(), *compiler, *_FLAGS, _processor()]
+    name = hashlib.sha256("\0".join(made_from).encode()).hexdigest()[:16]
     target = _folder() / f"gather-{name}.so"
     if not target.exists():
         with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
@@ -83,27 +86,30 @@ def _built() -> Path:
     return target
 
 
-def _compiler() -> str:
-    wanted = os.environ.get("CC")
-    found = next(
-        (path for name in ([wanted] if wanted else ["cc", "gcc", "clang"]) if (path := shutil.which(name))), None
-    )
-    if found is None:
-        raise NoCompiler(f"CC={wanted} is not found" if wanted else "no C compiler (cc, gcc or clang) is found")
-    return found
+def _compiler() -> list[str]:
+    """The C compiler's command: that of $CC, or the machine's."""
+    wanted = shlex.split(os.environ.get("CC", ""))
+    if wanted and shutil.which(wanted[0]):
+        return wanted
+    if wanted:
+        raise NoCompiler(f"CC={wanted[0]} is not found")
+    for name in ("cc", "gcc", "clang"):
+        if found := shutil.which(name):
+            return [found]
+    raise NoCompiler("no C compiler (cc, gcc or clang) is found")
 
 
-def _compile(compiler: str, target: Path) -> None:
+def _compile(compiler: list[str], target: Path) -> None:
     """For this very processor if the compiler can, else for its family."""
     for extra in (("-march=native",), ()):
-        command = [compiler, *_FLAGS, *extra, str(_SOURCE), "-o", str(target)]
+        command = [*compiler, *_FLAGS, *extra, str(_SOURCE), "-o", str(target)]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS)
         except (OSError, subprocess.TimeoutExpired) as error:
-            raise NoCompiler(f"{compiler} does not run ({error})") from error
+            raise NoCompiler(f"{compiler[0]} does not run ({error})") from error
         if done.returncode == 0:
             return
-    raise NoCompiler(f"{compiler} fails: {(done.stderr.strip().splitlines() or ['no message'])[0][:200]}")
+    raise NoCompiler(f"{compiler[0]} fails: {(done.stderr.strip().splitlines() or ['no message'])[0][:200]}")
 
 
 def _folder() -> Path:
@@ -116,7 +122,9 @@ def _folder() -> Path:
             return folder
     except (OSError, RuntimeError):
         pass
-    return Path(tempfile.mkdtemp(prefix="nas-kernels-"))
+    folder = Path(tempfile.mkdtemp(prefix="nas-kernels-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def _processor() -> str:
@@ -125,4 +133,6 @@ def _processor() -> str:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return platform.platform() + platform.processor()
-    return "\n".join(next((line for line in lines if line.startswith(key)), "") for key in ("model name", "flags"))
+    known = ("model name", "flags", "Features", "CPU implementer", "CPU part")  # the latter three on ARM
+    found = (next((line for line in lines if line.startswith(key)), "") for key in known)
+    return "\n".join([platform.machine(), *found])

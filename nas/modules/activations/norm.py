@@ -26,6 +26,7 @@ class NormAct(nn.Module):
 
     As one operation where that is possible: training on a CPU, bfloat16 in channels_last, an activation by table and a
     C compiler. Elsewhere step by step.
+    Where they are one operation, hooks of ``norm`` and ``act`` are not called.
 
     Args:
         channels: of the batch norm.
@@ -38,17 +39,25 @@ class NormAct(nn.Module):
         self.act = act
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
-        if self._is_fusable(x):
+        if self._is_fusable(x, residual):
             return self._fused(x, residual)
         y = self.norm(x)
         return self.act(y if residual is None else y + residual)
 
-    def _is_fusable(self, x: Tensor) -> bool:
+    def _is_fusable(self, x: Tensor, residual: Tensor | None) -> bool:
+        norm = self.norm
         return (
             isinstance(self.act, TableActivation)
-            and self.training
+            and type(norm) is nn.BatchNorm2d
+            and norm.training  # which may be switched off for the norms alone
+            and norm.track_running_stats
+            and norm.momentum is not None
+            and norm.weight is not None
+            and norm.weight.dtype == torch.float32
             and x.dtype == torch.bfloat16
             and x.device.type == "cpu"
+            and type(x) is Tensor
+            and (residual is None or type(residual) is Tensor)
             and x.is_contiguous(memory_format=torch.channels_last)
             and x.shape[1] <= _MOST_CHANNELS
             and x.numel() > x.shape[1]  # one value a channel has no variance: batch norm says so
@@ -61,7 +70,7 @@ class NormAct(nn.Module):
         norm = self.norm
         if residual is not None:
             residual = residual.to(torch.bfloat16).expand_as(x).contiguous(memory_format=torch.channels_last)
-        y, mean, variance = _NormAct.apply(x, residual, norm.weight, norm.bias, norm.eps, *self.act.tables())
+        y, mean, variance = _NormAct.apply(x, residual, norm.weight, norm.bias, norm.eps, *self.act.tables(x.device))
         self._track(mean, variance, x.numel() // x.shape[1])
         result: Tensor = y
         return result

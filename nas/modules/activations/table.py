@@ -41,10 +41,12 @@ def tabulate(function: Pointwise, parameters: Mapping[str, Tensor], device: torc
         Computed in float64 and rounded once.
     """
     sites = next((len(p) for p in parameters.values()), 1)
-    with torch.inference_mode(False), torch.enable_grad():
+    # In a world of its own: outside of inference mode, and of the hooks by which checkpointing counts what is saved.
+    keep = torch.autograd.graph.saved_tensors_hooks(lambda saved: saved, lambda saved: saved)
+    with torch.inference_mode(False), torch.enable_grad(), keep:
         x = inputs(device).expand(sites, ENTRIES).clone().requires_grad_()
         given = {
-            name: p.detach().double()[:, None].expand(sites, ENTRIES).clone().requires_grad_()
+            name: p.detach().to(device).double()[:, None].expand(sites, ENTRIES).clone().requires_grad_()
             for name, p in parameters.items()
         }
         y = function(x, **given).expand(sites, ENTRIES)
@@ -60,13 +62,14 @@ class TableActivation(nn.Module):
     bfloat16 inputs are looked up. Others, and everything under torch.compile and torch.export, are given to the
     function.
 
+    The tables are made when they are needed, on the device of the input, and again whenever a parameter has changed.
+    They are no buffers: they follow from the function and the parameters, so nobody has to save, convert or broadcast
+        them.
+
     Args:
         function: see :data:`Pointwise`.
         parameters: names and first values of its learnable scalars.
     """
-
-    values: Tensor
-    slopes: Tensor
 
     def __init__(self, function: Pointwise, parameters: Mapping[str, float] | None = None) -> None:
         super().__init__()
@@ -74,60 +77,80 @@ class TableActivation(nn.Module):
         self.names = tuple(parameters or {})
         for name, value in (parameters or {}).items():
             setattr(self, name, nn.Parameter(torch.tensor(float(value))))
-        # As integers, because a module's .to(dtype) converts floating buffers.
-        self.register_buffer("values", torch.empty(ENTRIES, dtype=torch.int16), persistent=False)
-        self.register_buffer("slopes", torch.empty(1 + len(self.names), ENTRIES, dtype=torch.int32), persistent=False)
-        self._tabulated: Any = None
+        self._tables: tuple[Tensor, Tensor] | None = None
+        self._made_of: Any = None
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.dtype != torch.bfloat16 or torch.compiler.is_compiling():
+        plain = type(x) in (Tensor, nn.Parameter) and x.device.type != "meta"  # a fake tensor has no memory
+        if x.dtype != torch.bfloat16 or not plain or torch.compiler.is_compiling():
             return self.function(x, **{name: getattr(self, name).to(x.dtype) for name in self.names})
-        y: Tensor = _Lookup.apply(x, *self.tables())
+        y: Tensor = _Lookup.apply(x, *self.tables(x.device))
         return y
 
-    def tables(self) -> tuple[Tensor, ...]:
-        """Values bfloat16 (65536,), slopes float32 (1 + P, 65536), and the P parameters, all up to date."""
-        capturing = self.values.is_cuda and torch.cuda.is_current_stream_capturing()
-        if not capturing and self._tabulated != self._state():
-            refresh([self])
-        parameters = (getattr(self, name) for name in self.names)
-        return self.values.view(torch.bfloat16), self.slopes.view(torch.float32), *parameters
+    def tables(self, device: torch.device) -> tuple[Tensor, ...]:
+        """Values bfloat16 (65536,), slopes float32 (1 + P, 65536), and the P parameters, all up to date.
+
+        In a step that is being captured in a CUDA graph the tables stay as they are; refresh them before each replay.
+
+        Raises:
+            RuntimeError: a graph is being captured, and there are no tables yet.
+        """
+        capturing = device.type == "cuda" and torch.cuda.is_current_stream_capturing()
+        if not capturing:
+            refresh([self], device)
+        if self._tables is None or self._tables[0].device != device:
+            raise RuntimeError("a captured activation needs its tables before: run the step once, or refresh them")
+        return *self._tables, *(getattr(self, name) for name in self.names)
 
     def become(self, function: Pointwise) -> None:
-        """Compute another function of the same parameters from now on. The tables keep their place in memory."""
+        """Compute another function of the same parameters from now on, in the same place of memory."""
         self.function = function
-        self._tabulated = None
+        self._made_of = None
 
-    def _state(self) -> Any:
-        """Changes when the tables have to be made again."""
-        parameters = [getattr(self, name) for name in self.names]
-        return self.function, self.values.device, [(p.data_ptr(), p._version) for p in parameters]
+    def is_current(self, device: torch.device) -> bool:
+        """Whether the tables are those of the function and its parameters' present values."""
+        if self._made_of is None or self._tables is None or self._tables[0].device != device:
+            return False
+        if device.type != "cpu" and self.names:
+            return False  # to look at the values would wait for the device, which takes as long as new tables
+        return bool(self._made_of == self._values())
+
+    def _values(self) -> list[float]:
+        """The parameters' values. Their version counters miss changes through .data and by fused optimisers."""
+        if not self.names or getattr(self, self.names[0]).device.type != "cpu":
+            return []
+        return [getattr(self, name).item() for name in self.names]
 
     def extra_repr(self) -> str:
         return str(getattr(self.function, "expression", self.function))
 
 
-def refresh(modules: Iterable[TableActivation]) -> None:
-    """Make the tables of these modules, where they are out of date. Those of one function are made together on a
-    GPU."""
-    groups: dict[Any, list[TableActivation]] = {}
+def refresh(modules: Iterable[TableActivation], device: torch.device) -> None:
+    """Make the tables of these modules that are out of date. On a GPU those of one function are made together."""
+    groups: dict[Pointwise, list[TableActivation]] = {}
     for module in modules:
-        if module._tabulated != module._state():
-            groups.setdefault((module.function, module.values.device), []).append(module)
-    for (function, device), group in groups.items():
-        at_once = 1 if device.type == "cpu" else 16  # a CPU's cache holds the temporaries of one site
+        if not module.is_current(device):
+            groups.setdefault(module.function, []).append(module)
+    at_once = 1 if device.type == "cpu" else 16  # a CPU's cache holds the temporaries of one site
+    for function, group in groups.items():
         for start in range(0, len(group), at_once):
             _refresh(group[start : start + at_once], function, device)
 
 
+@torch.inference_mode(False)  # or the tables could not be used in training afterwards
+@torch.no_grad()
 def _refresh(group: Sequence[TableActivation], function: Pointwise, device: torch.device) -> None:
     parameters = {name: torch.stack([getattr(m, name).detach() for m in group]) for name in group[0].names}
+    made_of = [module._values() for module in group]
     values, slopes = tabulate(function, parameters, device)
     for i, module in enumerate(group):
         row = i if parameters else 0
-        module.values.copy_(values[row].view(torch.int16))
-        module.slopes.copy_(slopes[row].view(torch.int32))
-        module._tabulated = module._state()
+        if module._tables is not None and module._tables[0].device == device:
+            module._tables[0].copy_(values[row])
+            module._tables[1].copy_(slopes[row])
+        else:
+            module._tables = values[row].clone(), slopes[row].clone()
+        module._made_of = made_of[i]
 
 
 class _Lookup(torch.autograd.Function):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import torch
 import triton
 import triton.language as tl
@@ -41,21 +43,32 @@ def _sums(x, slopes, dy, sums, n, BLOCK: tl.constexpr):  # type: ignore[no-untyp
 def forward(x: Tensor, values: Tensor) -> Tensor:
     """values[x], all one-dimensional."""
     y = torch.empty_like(x)
-    grid = (triton.cdiv(x.numel(), _BLOCK),)
-    _forward[grid](x.view(torch.int16), values.view(torch.int16), y.view(torch.int16), x.numel(), BLOCK=_BLOCK)
+    bits = (tensor.view(torch.int16) for tensor in (x, values, y))
+    with _on(x):
+        _forward[(_blocks(x),)](*bits, x.numel(), BLOCK=_BLOCK)
     return y
 
 
 def backward(x: Tensor, slopes: Tensor, dy: Tensor) -> Tensor:
     """slopes[x] * dy"""
     dx = torch.empty_like(x)
-    _backward[(triton.cdiv(x.numel(), _BLOCK),)](x.view(torch.int16), slopes, dy, dx, x.numel(), BLOCK=_BLOCK)
+    with _on(x):
+        _backward[(_blocks(x),)](x.view(torch.int16), slopes, dy, dx, x.numel(), BLOCK=_BLOCK)
     return dx
 
 
 def param_grad(x: Tensor, slopes: Tensor, dy: Tensor) -> Tensor:
     """The sum of slopes[x] * dy: a sum a block, then the sum of these, so that it is the same every time."""
-    blocks = triton.cdiv(x.numel(), _BLOCK)
-    sums = torch.empty(blocks, device=x.device)
-    _sums[(blocks,)](x.view(torch.int16), slopes, dy, sums, x.numel(), BLOCK=_BLOCK)
+    sums = torch.empty(_blocks(x), device=x.device)
+    with _on(x):
+        _sums[(_blocks(x),)](x.view(torch.int16), slopes, dy, sums, x.numel(), BLOCK=_BLOCK)
     return sums.sum()
+
+
+def _blocks(x: Tensor) -> int:
+    return int(triton.cdiv(x.numel(), _BLOCK))
+
+
+def _on(x: Tensor) -> contextlib.AbstractContextManager[None]:
+    """Triton launches on the current GPU, which need not be the tensors'."""
+    return torch.cuda.device(x.device) if x.is_cuda else contextlib.nullcontext()

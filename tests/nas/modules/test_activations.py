@@ -10,6 +10,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+import torch.utils.checkpoint
 from scipy import special
 from torch import nn
 
@@ -94,9 +95,11 @@ def test_the_gradient_of_a_parameter_is_the_sum_over_all_elements(name, size):
     assert act.beta.grad.item() == pytest.approx(expected.item(), rel=1e-4, abs=1e-5)
 
 
-def test_tables_follow_their_parameter():
+@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize("optimizer", [torch.optim.SGD, torch.optim.AdamW])
+def test_tables_follow_their_parameter(optimizer, fused):
     act = TableActivation(swish, {"beta": 1.0})
-    optimizer = torch.optim.SGD(act.parameters(), lr=0.5)
+    optimizer = optimizer(act.parameters(), lr=0.5, fused=fused)
     x = torch.linspace(-4, 4, 1000).bfloat16()
     for _ in range(3):
         y = act(x)
@@ -128,13 +131,12 @@ def test_refresh_makes_stale_tables_only():
         return swish(x, beta)
 
     acts = [TableActivation(counted, {"beta": 1.0}) for _ in range(3)]
-    refresh(acts)
+    refresh(acts, CPU)
     assert len(made) == 3
-    refresh(acts)
+    refresh(acts, CPU)
     assert len(made) == 3
-    with torch.no_grad():
-        acts[1].beta.add_(1)
-    refresh(acts)
+    acts[1].beta.data.add_(1)  # which autograd's version counter does not see
+    refresh(acts, CPU)
     assert len(made) == 4
 
 
@@ -142,10 +144,10 @@ def test_another_function_takes_the_same_place_in_memory():
     act = TableActivation(torch.relu)
     x = torch.randn(100).bfloat16()
     act(x)
-    place = act.values.data_ptr(), act.slopes.data_ptr()
+    place = [table.data_ptr() for table in act.tables(CPU)]
     act.become(torch.tanh)
     assert_same(act(x), torch.tanh(x.double()).bfloat16())
-    assert (act.values.data_ptr(), act.slopes.data_ptr()) == place
+    assert [table.data_ptr() for table in act.tables(CPU)] == place
 
 
 def layouts() -> dict[str, torch.Tensor]:
@@ -193,8 +195,44 @@ def test_tables_survive_casts_copies_and_are_not_saved():
     x = torch.randn(500).bfloat16()
     before = act(x)
     assert not act.state_dict()
+    assert not list(act.buffers())
     for changed in (copy.deepcopy(act), act.to(torch.bfloat16), act.half(), act.double()):
         assert_same(changed(x), before)
+
+
+def test_tables_follow_a_loaded_state():
+    act, other = TableActivation(swish, {"beta": 1.0}), TableActivation(swish, {"beta": 3.0})
+    x = torch.randn(100).bfloat16()
+    act(x)
+    act.load_state_dict(other.state_dict())
+    assert_same(act(x), other(x))
+
+
+def test_checkpointing_recomputes_it():
+    act = TableActivation(swish, {"beta": 1.0})
+    x = torch.randn(100).bfloat16().requires_grad_()
+    torch.utils.checkpoint.checkpoint(act, x, use_reentrant=False).sum().backward()
+    expected = x.detach().clone().requires_grad_()
+    again = TableActivation(swish, {"beta": 1.0})
+    again(expected).sum().backward()
+    assert_same(x.grad, expected.grad)
+    assert_same(act.beta.grad, again.beta.grad)
+
+
+def test_inference_mode_leaves_tables_that_can_train():
+    act = TableActivation(swish, {"beta": 1.0})
+    with torch.inference_mode():
+        act(torch.randn(10).bfloat16())
+    act(torch.randn(10).bfloat16().requires_grad_()).sum().backward()
+    assert act.beta.grad is not None
+
+
+def test_fake_and_meta_tensors_have_shapes_only():
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    assert TableActivation(costly)(torch.empty(3, device="meta", dtype=torch.bfloat16)).shape == (3,)
+    with FakeTensorMode():
+        assert TableActivation(costly)(torch.empty(3, dtype=torch.bfloat16)).shape == (3,)
 
 
 def test_a_constant_function_has_no_slope():

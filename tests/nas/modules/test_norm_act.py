@@ -91,7 +91,9 @@ def test_it_is_fused_in_training_only():
     close(module(x), swish(normal, torch.tensor(1.2)).detach(), 0.01)
 
 
-@pytest.mark.parametrize("case", ["float32", "contiguous", "another activation", "no compiler"])
+@pytest.mark.parametrize(
+    "case", ["float32", "contiguous", "another activation", "no compiler", "frozen norm", "no statistics", "no weights"]
+)
 def test_elsewhere_it_goes_step_by_step(case):
     module, (x, *_) = made(16), inputs((4, 16, 8, 8))
     if case == "float32":
@@ -100,6 +102,12 @@ def test_elsewhere_it_goes_step_by_step(case):
         x = x.contiguous()
     if case == "another activation":
         module.act = nn.SiLU()
+    if case == "frozen norm":
+        module.norm.eval()
+    if case == "no statistics":
+        module.norm = nn.BatchNorm2d(16, track_running_stats=False)
+    if case == "no weights":
+        module.norm = nn.BatchNorm2d(16, affine=False)
     with use_backend("eager" if case == "no compiler" else "native"):
         assert not is_fused(module, x)
 
