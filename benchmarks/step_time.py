@@ -14,6 +14,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import torch
 from plain_loop import PlainLoop
@@ -91,6 +92,8 @@ def variants(model: str, precision: str, device: torch.device) -> dict[str, Step
 
     one = trial(model, CANDIDATE, precision)
     steps = {name: step_of(Network(one, data, device, 0, act=act)) for name, act in acts.items()}
+    swish = replace(trial(model, "x * sigmoid(beta * x)", precision), param_shape="scalar")
+    steps["Swish, learnable beta (ours)"] = step_of(Network(swish, data, device, 0))
     plain_model = build_model(trial(model, CANDIDATE, "fp32"), data)
     plain = PlainLoop(plain_model, data, one.recipe, device, 1_000_000)
     return steps | {"plain loop": plain.step}
@@ -148,10 +151,10 @@ def report(rows: list[dict[str, object]], about: dict[str, str], as_json: bool) 
         print(json.dumps({"environment": about, "rows": rows}, indent=2))
         return
     print(", ".join(f"{key} {value}" for key, value in about.items() if value))
-    print(f"{'model':<9} {'variant':<25} {'':<5} {'ms/step':>8} {'images/s':>9} {'/ ReLU':>7} {'x plain':>8}")
+    print(f"{'model':<9} {'variant':<29} {'':<5} {'ms/step':>8} {'images/s':>9} {'/ ReLU':>7} {'x plain':>8}")
     for r in rows:
         print(
-            f"{r['model']:<9} {r['variant']:<25} {r['precision']:<5} {r['ms_a_step']:>8} {r['images_a_second']:>9} "
+            f"{r['model']:<9} {r['variant']:<29} {r['precision']:<5} {r['ms_a_step']:>8} {r['images_a_second']:>9} "
             f"{r['to_relu']:>7} {r['speed_to_plain_loop']:>8}"
         )
 

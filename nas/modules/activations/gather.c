@@ -20,7 +20,7 @@ static inline uint16_t to_bf16(float value) {
 }
 
 /* Blocks of so many elements stay in the innermost cache between two loops, and keep sums in float32 short. */
-enum { BLOCK = 4096, CHUNK = 8 };
+enum { ENTRIES = 65536, BLOCK = 4096, CHUNK = 8 };
 
 /* y = values[x]. A chunk at a time: its results are put together in a register, and stored at once. */
 static inline void look_up(const uint16_t *restrict x, const uint16_t *restrict values, uint16_t *restrict y, int64_t n) {
@@ -43,6 +43,22 @@ static inline void look_up_slopes(const uint16_t *restrict x, const float *restr
     for (; i < n; i++) y[i] = slopes[x[i]];
 }
 
+/* Whether an input other than zero has a magnitude whose bits lie outside of [low, low + span). */
+static inline int is_outside(const uint16_t *restrict x, int64_t low, int64_t span, int64_t n) {
+    uint16_t first = (uint16_t)low, count = (uint16_t)span, found = 0;
+    for (int64_t i = 0; i < n; i++) {
+        uint16_t magnitude = x[i] & 0x7fff;
+        found |= (uint16_t)(((uint16_t)(magnitude - first) >= count) & (magnitude != 0));
+    }
+    return found;
+}
+
+int nas_outside(const uint16_t *restrict x, int64_t low, int64_t span, int64_t n) {
+    for (int64_t start = 0; start < n; start += BLOCK)
+        if (is_outside(x + start, low, span, start + BLOCK < n ? BLOCK : n - start)) return 1;
+    return 0;
+}
+
 void nas_forward(const uint16_t *restrict x, const uint16_t *restrict values, uint16_t *restrict y, int64_t n) {
     look_up(x, values, y, n);
 }
@@ -58,20 +74,26 @@ void nas_backward(const uint16_t *restrict x, const float *restrict slopes, cons
     }
 }
 
+/* The sum of slopes[x] * dy over at most BLOCK elements. */
+static inline double block_sum(const uint16_t *restrict x, const float *restrict slopes, const uint16_t *restrict dy,
+                               int64_t n) {
+    enum { LANES = 16 };
+    float slope[BLOCK], sums[LANES] = {0};
+    double total = 0;
+    int64_t i = 0;
+    look_up_slopes(x, slopes, slope, n);
+    for (; i + LANES <= n; i += LANES)
+        for (int lane = 0; lane < LANES; lane++) sums[lane] += slope[i + lane] * from_bf16(dy[i + lane]);
+    for (; i < n; i++) sums[0] += slope[i] * from_bf16(dy[i]);
+    for (int lane = 0; lane < LANES; lane++) total += sums[lane];
+    return total;
+}
+
 /* The sum of slopes[x] * dy: the gradient of a learnable parameter. */
 double nas_sum(const uint16_t *restrict x, const float *restrict slopes, const uint16_t *restrict dy, int64_t n) {
-    enum { LANES = 16 };
-    float slope[BLOCK];
     double total = 0;
-    for (int64_t start = 0; start < n; start += BLOCK) {
-        int64_t count = start + BLOCK < n ? BLOCK : n - start, i = 0;
-        float sums[LANES] = {0};
-        look_up_slopes(x + start, slopes, slope, count);
-        for (; i + LANES <= count; i += LANES)
-            for (int lane = 0; lane < LANES; lane++) sums[lane] += slope[i + lane] * from_bf16(dy[start + i + lane]);
-        for (; i < count; i++) sums[0] += slope[i] * from_bf16(dy[start + i]);
-        for (int lane = 0; lane < LANES; lane++) total += sums[lane];
-    }
+    for (int64_t start = 0; start < n; start += BLOCK)
+        total += block_sum(x + start, slopes, dy + start, start + BLOCK < n ? BLOCK : n - start);
     return total;
 }
 
@@ -127,37 +149,40 @@ static inline void normalize(const uint16_t *restrict x, const uint16_t *restric
             }
 }
 
-/* values == NULL leaves the inputs of the activation in y. */
-void nas_norm_forward(const uint16_t *restrict x, const uint16_t *restrict residual, const float *restrict scale,
-                      const float *restrict shift, const uint16_t *restrict values, uint16_t *restrict y, int64_t rows,
-                      int64_t channels) {
+/* Returns whether an input of the activation is outside, as in nas_outside. */
+int nas_norm_forward(const uint16_t *restrict x, const uint16_t *restrict residual, const float *restrict scale,
+                      const float *restrict shift, const uint16_t *restrict values, uint16_t *restrict y, int64_t low,
+                     int64_t span, int64_t rows, int64_t channels) {
     uint16_t u[BLOCK];
     int64_t step = block_rows(channels);
+    int outside = 0;
     for (int64_t start = 0; start < rows; start += step) {
         int64_t count = start + step < rows ? step : rows - start, at = start * channels;
         const uint16_t *r = residual ? residual + at : 0;
-        if (!values) {
-            normalize(x + at, r, scale, shift, y + at, count, channels);
-            continue;
-        }
         normalize(x + at, r, scale, shift, u, count, channels);
+        outside |= is_outside(u, low, span, count * channels);
         look_up(u, values, y + at, count * channels);
     }
+    return outside;
 }
 
 /* g = slopes[...] * dy, the gradient of the normalised input and of the residual; and its sums over the rows, plain and
- * times (x - mean). */
+ * times (x - mean). slopes has a row for x and one for each of the activation's parameters, whose gradients are
+ * param_grads. */
 void nas_norm_slopes(const uint16_t *restrict x, const uint16_t *restrict residual, const float *restrict scale,
                      const float *restrict shift, const float *restrict mean, const float *restrict slopes,
                      const uint16_t *restrict dy, uint16_t *restrict g, double *restrict sums, double *restrict products,
-                     int64_t rows, int64_t channels) {
+                     double *restrict param_grads, int64_t parameters, int64_t rows, int64_t channels) {
     uint16_t u[BLOCK];
     float slope[BLOCK], sum[BLOCK], product[BLOCK];
     int64_t step = block_rows(channels);
     for (int64_t c = 0; c < channels; c++) sums[c] = 0, products[c] = 0;
+    for (int64_t p = 0; p < parameters; p++) param_grads[p] = 0;
     for (int64_t start = 0; start < rows; start += step) {
         int64_t count = start + step < rows ? step : rows - start, at = start * channels;
         normalize(x + at, residual ? residual + at : 0, scale, shift, u, count, channels);
+        for (int64_t p = 0; p < parameters; p++)
+            param_grads[p] += block_sum(u, slopes + (p + 1) * ENTRIES, dy + at, count * channels);
         look_up_slopes(u, slopes, slope, count * channels);
         for (int64_t c = 0; c < channels; c++) sum[c] = 0, product[c] = 0;
         for (int64_t row = 0; row < count; row++)

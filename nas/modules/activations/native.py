@@ -28,12 +28,14 @@ _FUNCTIONS = {
     "nas_forward": (3, 1),
     "nas_backward": (4, 1),
     "nas_sum": (3, 1),
+    "nas_outside": (1, 3),
     "nas_moments": (3, 2),
-    "nas_norm_forward": (6, 2),
-    "nas_norm_slopes": (10, 2),
+    "nas_norm_forward": (6, 4),
+    "nas_norm_slopes": (11, 3),
     "nas_norm_backward": (7, 2),
 }
 """What gather.c exports: its pointers and its counts, in this order."""
+_RESULTS = {"nas_sum": ctypes.c_double, "nas_outside": ctypes.c_int, "nas_norm_forward": ctypes.c_int}
 
 
 class NoCompiler(RuntimeError):
@@ -59,6 +61,11 @@ def param_grad(x: Tensor, slopes: Tensor, dy: Tensor) -> Tensor:
     return torch.tensor(library().nas_sum(x.data_ptr(), slopes.data_ptr(), dy.data_ptr(), x.numel()))
 
 
+def is_outside(x: Tensor, bits: range) -> bool:
+    """Whether an element of dense ``x``, other than zero, has a magnitude whose bits are not in that range."""
+    return bool(library().nas_outside(x.data_ptr(), bits.start, len(bits), x.numel()))
+
+
 @cache
 def library() -> ctypes.CDLL:
     """The loaded library, built if need be. Raises NoCompiler."""
@@ -69,7 +76,7 @@ def library() -> ctypes.CDLL:
     for name, (pointers, counts) in _FUNCTIONS.items():
         function = getattr(loaded, name)
         function.argtypes = [ctypes.c_void_p] * pointers + [ctypes.c_int64] * counts
-        function.restype = ctypes.c_double if name == "nas_sum" else None
+        function.restype = _RESULTS.get(name)
     return loaded
 
 

@@ -15,7 +15,7 @@ from torch.autograd.function import once_differentiable
 
 from nas.modules.activations import native
 from nas.modules.activations.lookup import backend
-from nas.modules.activations.table import TableActivation
+from nas.modules.activations.table import CORE, TableActivation
 
 _WIDTH = 64
 _MOST_CHANNELS = 4096  # BLOCK in gather.c
@@ -70,7 +70,9 @@ class NormAct(nn.Module):
         norm = self.norm
         if residual is not None:
             residual = residual.to(torch.bfloat16).expand_as(x).contiguous(memory_format=torch.channels_last)
-        y, mean, variance = _NormAct.apply(x, residual, norm.weight, norm.bias, norm.eps, *self.act.tables(x.device))
+        y, mean, variance = _NormAct.apply(
+            x, residual, norm.weight, norm.bias, norm.eps, self.act, *self.act.parameters()
+        )
         self._track(mean, variance, x.numel() // x.shape[1])
         result: Tensor = y
         return result
@@ -97,8 +99,7 @@ class _NormAct(torch.autograd.Function):
         weight: Tensor,
         bias: Tensor,
         eps: float,
-        values: Tensor,
-        slopes: Tensor,
+        act: TableActivation,
         *parameters: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
         rows = _Rows(x)
@@ -106,7 +107,11 @@ class _NormAct(torch.autograd.Function):
         scale = weight * (variance + eps).rsqrt()
         shift = bias - mean * scale
         y = torch.empty_like(x)
-        rows.call("nas_norm_forward", x, residual, rows.tile(scale), rows.tile(shift), values, y)
+        for core in (act.can_use_core(x.device), False):  # the second time with all entries, if the core is not enough
+            values, slopes, *_ = act.tables(x.device, core)
+            bits = CORE if core else range(0x8000)
+            if not rows.forward(x, residual, scale, shift, values, y, bits):
+                break
         ctx.save_for_backward(x, residual, mean, variance, scale, shift, slopes)
         ctx.eps = eps
         ctx.mark_non_differentiable(mean, variance)
@@ -123,19 +128,16 @@ class _NormAct(torch.autograd.Function):
         dx = g if residual is None else torch.empty_like(x)
         sums = torch.empty(2, rows.width, dtype=torch.float64)
         scales, shifts, means = rows.tile(scale), rows.tile(shift), rows.tile(mean)
-        rows.call("nas_norm_slopes", x, residual, scales, shifts, means, slopes[0], dy, g, sums[0], sums[1])
+        d_parameters = torch.empty(len(slopes) - 1, dtype=torch.float64)
+        tensors = (x, residual, scales, shifts, means, slopes, dy, g, sums[0], sums[1], d_parameters)
+        rows.call("nas_norm_slopes", *tensors, counts=(len(d_parameters),))
         d_bias, products = rows.fold(sums).float()  # the latter: sum of g * (x - mean)
         inverse = (variance + ctx.eps).rsqrt()
         d_weight = products * inverse
         # dx = weight * inverse * (g - mean of g - normalised x * mean of g * normalised x)
         b, d = -scale * d_bias / count, -scale * inverse * d_weight / count
         rows.call("nas_norm_backward", x, g, means, scales, rows.tile(b), rows.tile(d), dx)
-        parameters = []
-        if len(slopes) > 1:
-            inputs = torch.empty_like(x)
-            rows.call("nas_norm_forward", x, residual, scales, shifts, None, inputs)
-            parameters = [native.param_grad(inputs, slope, dy) for slope in slopes[1:]]
-        return dx, g if residual is not None else None, d_weight, d_bias, None, None, None, *parameters
+        return dx, g if residual is not None else None, d_weight, d_bias, None, None, *d_parameters.float()
 
 
 class _Rows:
@@ -166,6 +168,20 @@ class _Rows:
         mean = means.mean(0)
         return mean, variances.mean(0) + (means - mean).square().mean(0)
 
-    def call(self, name: str, *tensors: Tensor | None) -> None:
+    def forward(
+        self,
+        x: Tensor,
+        residual: Tensor | None,
+        scale: Tensor,
+        shift: Tensor,
+        values: Tensor,
+        y: Tensor,
+        bits: range,
+    ) -> bool:
+        """Fill y; whether an input of the activation has a magnitude, other than 0, whose bits are not among these."""
+        pointers = (x, residual, self.tile(scale), self.tile(shift), values, y)
+        return bool(self.call("nas_norm_forward", *pointers, counts=(bits.start, len(bits))))
+
+    def call(self, name: str, *tensors: Tensor | None, counts: tuple[int, ...] = ()) -> Any:
         pointers = (None if tensor is None else tensor.data_ptr() for tensor in tensors)
-        getattr(native.library(), name)(*pointers, self.rows, self.width)
+        return getattr(native.library(), name)(*pointers, *counts, self.rows, self.width)

@@ -140,6 +140,45 @@ def test_refresh_makes_stale_tables_only():
     assert len(made) == 4
 
 
+def moved(beta: float) -> TableActivation:
+    """A module whose tables were made for another parameter than it has now."""
+    act = TableActivation(swish, {"beta": 1.0})
+    act(torch.zeros(1).bfloat16())
+    act.beta.data.fill_(beta)
+    return act
+
+
+def test_inputs_in_the_core_have_only_the_core_remade():
+    act, fresh = moved(2.0), TableActivation(swish, {"beta": 2.0})
+    x = torch.cat([torch.tensor([0.0, -0.0, 2.0**-30, -(2.0**-30), 255.0, -255.0]), torch.randn(500)]).bfloat16()
+    assert_same(act(x), fresh(x))
+    assert act.is_current(CPU, core=True)
+    assert not act.is_current(CPU)
+
+
+@pytest.mark.parametrize("far", [256.0, -300.0, 1e-10, -1e-12, 1e-40, torch.inf, torch.nan])
+def test_one_input_outside_of_the_core_has_all_entries_remade(far):
+    act, fresh = moved(2.0), TableActivation(swish, {"beta": 2.0})
+    x = torch.randn(9000).bfloat16()
+    x[8500] = far
+    act(torch.randn(10).bfloat16())
+    a, b = x.clone().requires_grad_(), x.clone().requires_grad_()
+    for module, leaf in ((act, a), (fresh, b)):
+        module(leaf).sum().backward()
+    assert_same(act(x), fresh(x))
+    assert_same(a.grad, b.grad)
+    assert_same(act.beta.grad, fresh.beta.grad)
+    assert act.is_current(CPU)
+
+
+def test_a_module_used_twice_may_need_more_entries_the_second_time():
+    act, fresh = moved(2.0), TableActivation(swish, {"beta": 2.0})
+    inside, outside = torch.randn(50).bfloat16(), torch.full((50,), 1e4).bfloat16()
+    for module in (act, fresh):
+        (module(inside).sum() + module(outside).sum()).backward()
+    assert_same(act.beta.grad, fresh.beta.grad)
+
+
 def test_another_function_takes_the_same_place_in_memory():
     act = TableActivation(torch.relu)
     x = torch.randn(100).bfloat16()

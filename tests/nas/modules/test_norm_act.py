@@ -123,6 +123,27 @@ def test_a_residual_may_have_another_layout_and_dtype():
     assert torch.equal(module(x, r.float()), again(x, r.contiguous(memory_format=torch.channels_last)))
 
 
+@pytest.mark.parametrize("far", [0.0, 500.0, 1e-11])
+def test_after_a_change_of_the_parameter_it_is_as_if_new(far):
+    """Whether or not the activation's inputs stay where tables are kept up to date step by step."""
+    module, fresh, (x, r, dy) = made(16), made(16), inputs((4, 16, 8, 8))
+    if far:
+        r[1, 2, 3, 4] = far
+    if far == 1e-11:
+        x[:] = 0
+        for each in (module, fresh):
+            each.norm.bias.data.zero_()
+    module(x)
+    module.norm.reset_running_stats()
+    for each in (module, fresh):
+        each.act.beta.data.fill_(0.5)
+        each(x, r).backward(dy)
+    assert torch.equal(module(x, r), fresh(x, r))
+    for (name, one), other in zip(module.named_parameters(), fresh.parameters(), strict=True):
+        assert torch.equal(one.grad, other.grad), name
+    assert module.act.is_current(torch.device("cpu")) == bool(far)
+
+
 def test_not_a_number_stays_one():
     module, (x, *_) = made(16), inputs((4, 16, 8, 8))
     x[0, 3, 0, 0] = torch.nan
