@@ -14,6 +14,7 @@ from nas.runs import RunError, create_run, execute, open_run
 from nas.search import Search
 
 TINY = [
+    "trial.precision=auto",
     "search.trials=2",
     "trial.epochs=1",
     "pruning=null",
@@ -56,7 +57,7 @@ def test_the_measurement_itself_answers(tmp_path):
 
 def test_a_study_from_before_some_keys_goes_on_as_it_was(tmp_path, monkeypatch):
     monkeypatch.setattr(runs, "faster_precision", lambda *_: "bf16")
-    config = load_config("digits", ["trial.epochs=3", "pruning.rungs=[1]"])
+    config = load_config("digits", ["trial.precision=auto", "trial.epochs=3", "pruning.rungs=[1]"])
     with create_run(config, tmp_path) as run:
         stored = run.store.get("config")
         for section, key in (("trial", "precision"), ("search", "screen"), ("pruning", "anneal")):

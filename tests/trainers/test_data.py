@@ -59,6 +59,21 @@ def test_digits_are_split_without_overlap_and_the_test_part_is_left_out():
     assert data.train_x.max() == 255
 
 
+def test_mean_and_deviation_do_not_depend_on_the_number_of_threads():
+    """Or the same seed would train differently in a worker and in the calling process."""
+    x = torch.randint(0, 256, (3000, 3, 16, 16), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    y, before = torch.arange(3000) % 5, torch.get_num_threads()
+    found = []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            data = hold_out(x, y, 0.1)
+            found.append((data.mean, data.std))
+    finally:
+        torch.set_num_threads(before)
+    assert found[0] == found[1] == found[2]
+
+
 def test_hold_out_is_stratified_and_always_the_same():
     y = torch.arange(1000) % 10
     x = torch.arange(1000).view(-1, 1, 1, 1).to(torch.uint8).expand(-1, 3, 2, 2)

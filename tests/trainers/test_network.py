@@ -271,7 +271,8 @@ def test_the_signals_are_those_of_the_definition_and_change_nothing():
 
 
 @pytest.mark.parametrize(
-    ("fp32", "bf16", "expected"), [(1.0, 0.5, "bf16"), (1.0, 0.95, "fp32"), (1.0, 2.0, "fp32"), (1.0, 1 / 1.15, "bf16")]
+    ("fp32", "bf16", "expected"),
+    [(1.0, 0.5, "bf16"), (1.0, 0.95, "fp32"), (1.0, 2.0, "fp32"), (1.0, 0.8, "bf16"), (1.0, 0.81, "fp32")],
 )
 def test_bf16_is_chosen_where_it_is_clearly_faster(fp32, bf16, expected, monkeypatch):
     monkeypatch.setattr(precision, "step_times", lambda *_: {"fp32": fp32, "bf16": bf16})
