@@ -15,7 +15,7 @@ from trainers.network import Network
 from trainers.trial import PRECISIONS, Trial
 
 WORTH = 1.25
-"""bf16 is chosen if it is so many times as fast as fp32. For less, nobody should give up 16 bits; and less may be noise."""
+"""bf16 is chosen if it is so many times as fast as fp32. Less may be noise, and is not worth 16 bits of precision."""
 
 _BATCH = 64
 _ROUNDS = 5
