@@ -77,7 +77,7 @@ class TableActivation(nn.Module):
     function.
 
     The tables are made when they are needed, on the device of the input, and again whenever a parameter has changed.
-    They are no buffers: they follow from the function and the parameters, so nobody has to save, cast or broadcast them.
+    They are no buffers: they follow from function and parameters, so nobody has to save, cast or broadcast them.
 
     Args:
         function: see :data:`Pointwise`.
