@@ -6,16 +6,11 @@ import pytest
 import torch
 from torch import nn
 
+from tests.trainings import images
 from trainers.batches import ImageBatches, TextBatches, crop, make_batches
-from trainers.data import hold_out, split_text
+from trainers.data import split_text
 
 CPU = torch.device("cpu")
-
-
-def images(n: int = 64, **augmentation):
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randint(0, 256, (n, 3, 8, 8), generator=generator, dtype=torch.uint8)
-    return hold_out(x, torch.arange(n) % 4, 0.25, **augmentation)
 
 
 def test_a_crop_is_a_piece_of_its_image_mirrored_or_not():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import subprocess
 import sys
@@ -11,34 +10,15 @@ import pytest
 import torch
 from torch import nn
 
+from tests.trainings import images, trial
 from trainers.batches import make_batches
-from trainers.data import hold_out, split_text
+from trainers.data import split_text
 from trainers.loop import Diverged, OutOfTime, factor, fit, schedule, validate
 from trainers.network import Network, build_model, make_optimizer
 from trainers.run import run_trial
 from trainers.trial import Component, Recipe, Trial, TrialResult, TrialState
 
 CPU = torch.device("cpu")
-
-
-def images(n: int = 64, **augmentation):
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randint(0, 256, (n, 3, 8, 8), generator=generator, dtype=torch.uint8)
-    return hold_out(x, torch.arange(n) % 4, 0.25, **augmentation)
-
-
-def trial(**changes) -> Trial:
-    base = Trial(
-        id=1,
-        stage="search",
-        expression="x * sigmoid(x)",
-        seed=3,
-        model=Component("resnet8", {"width": 4}),
-        data=Component("digits"),
-        recipe=Recipe(batch_size=128, learning_rate=0.1),
-        budget_epochs=2,
-    )
-    return dataclasses.replace(base, **changes)
 
 
 def go_on(result: TrialResult) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 
 import pytest
@@ -14,9 +13,10 @@ import trainers.precision as precision
 from nas.modules.activations import TableActivation, tabulate
 from search_spaces.compile import ExpressionActivation
 from search_spaces.parser import parse
+from tests import trainings
+from tests.trainings import images
 from trainers.activation import make_act, uses_table
 from trainers.batches import make_batches
-from trainers.data import hold_out
 from trainers.network import Network, build_model, network_key
 from trainers.screening import fault, signals
 from trainers.trial import Component, Recipe, Trial
@@ -24,26 +24,10 @@ from trainers.trial import Component, Recipe, Trial
 CPU = torch.device("cpu")
 
 
-def images(n: int = 64):
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randint(0, 256, (n, 3, 8, 8), generator=generator, dtype=torch.uint8)
-    return hold_out(x, torch.arange(n) % 4, 0.25)
-
-
 def trial(**changes) -> Trial:
-    base = Trial(
-        id=1,
-        stage="search",
-        expression="x * sigmoid(x)",
-        seed=3,
-        model=Component("resnet8", {"width": 4}),
-        data=Component("digits"),
-        recipe=Recipe(batch_size=16, learning_rate=0.1),
-        budget_epochs=2,
-        param_shape="scalar",
-        precision="bf16",
-    )
-    return dataclasses.replace(base, **changes)
+    """In bf16, with one parameter a site, in small batches."""
+    of_tables = {"param_shape": "scalar", "precision": "bf16", "recipe": Recipe(batch_size=16, learning_rate=0.1)}
+    return trainings.trial(**{**of_tables, **changes})
 
 
 def trained(network: Network, data, steps: int = 6) -> dict[str, torch.Tensor]:

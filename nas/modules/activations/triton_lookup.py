@@ -21,23 +21,24 @@ def _forward(x, values, y, n, BLOCK: tl.constexpr):  # type: ignore[no-untyped-d
 
 
 @triton.jit
+def _products(x, slopes, dy, at, inside):  # type: ignore[no-untyped-def]
+    """slopes[x] * dy in float32; 0 outside."""
+    index = tl.load(x + at, mask=inside, other=0).to(tl.int32) & 0xFFFF
+    slope = tl.load(slopes + index, mask=inside, other=0.0)
+    return slope * tl.load(dy + at, mask=inside, other=0.0).to(tl.float32)
+
+
+@triton.jit
 def _backward(x, slopes, dy, dx, n, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]
     at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = at < n
-    index = tl.load(x + at, mask=inside, other=0).to(tl.int32) & 0xFFFF
-    slope = tl.load(slopes + index, mask=inside, other=0.0)
-    incoming = tl.load(dy + at, mask=inside, other=0.0).to(tl.float32)
-    tl.store(dx + at, (slope * incoming).to(tl.bfloat16), mask=inside)
+    tl.store(dx + at, _products(x, slopes, dy, at, inside).to(tl.bfloat16), mask=inside)
 
 
 @triton.jit
 def _sums(x, slopes, dy, sums, n, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]
     at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    inside = at < n
-    index = tl.load(x + at, mask=inside, other=0).to(tl.int32) & 0xFFFF
-    slope = tl.load(slopes + index, mask=inside, other=0.0)
-    incoming = tl.load(dy + at, mask=inside, other=0.0).to(tl.float32)
-    tl.store(sums + tl.program_id(0), tl.sum(slope * incoming, axis=0))
+    tl.store(sums + tl.program_id(0), tl.sum(_products(x, slopes, dy, at, at < n), axis=0))
 
 
 def forward(x: Tensor, values: Tensor) -> Tensor:
