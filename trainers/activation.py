@@ -1,8 +1,7 @@
 """From a trial's expression to the activation modules of its model: which way of computing it is fastest here.
 
-- ``table``: bfloat16 and at most scalar parameters: :class:`nas.modules.activations.TableActivation`; the same cost
-for every
-  expression.
+- ``table``: bfloat16 inputs and scalar parameters at most, :class:`nas.modules.activations.TableActivation`; the same
+  cost for every expression.
 - ``compiled``: everything else, where the training is long enough to pay for torch.compile.
 - ``eager``: the rest.
 """
@@ -36,8 +35,7 @@ def uses_table(expression: Expression, param_shape: str, precision: str) -> bool
 
 
 def make_act(expression: Expression, param_shape: str, precision: str) -> ActFactory:
-    """The activation factory of a trial, before it is known whether compiling pays (see
-    :func:`compile_where_it_pays`)."""
+    """The activation factory of a trial; :func:`compile_where_it_pays` may change its modules afterwards."""
     if uses_table(expression, param_shape, precision):
         function = to_function(expression)
         return lambda: TableActivation(function, dict.fromkeys(params(expression), 1.0))

@@ -1,4 +1,4 @@
-"""Model families: parameter counts of the papers, activation sites, what a convolutional network must and must not do."""
+"""Model families: parameter counts of the papers, activation sites, what convolutional networks must (not) do."""
 
 from __future__ import annotations
 

@@ -25,8 +25,7 @@ class NormAct(nn.Module):
     """act(BN(x) + residual); input, residual and output (N, channels, H, W).
 
     As one operation where that is possible: training on a CPU, bfloat16 in channels_last, an activation by table and a
-    C compiler. Elsewhere step by step.
-    Where they are one operation, hooks of ``norm`` and ``act`` are not called.
+    C compiler; hooks of ``norm`` and ``act`` are then not called. Elsewhere step by step.
 
     Args:
         channels: of the batch norm.
