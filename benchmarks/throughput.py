@@ -5,11 +5,9 @@
 Three ways to evaluate functions of the one-unit space of 2017, all with one single-thread process a core:
 
 - ``nas search, equal steps``: random search without pruning, every candidate for all its steps; those that diverged
-before
-  their end are not counted;
+  before their end are not counted;
 - ``nas search``: the same with successive halving after the first epoch and the screen at initialisation, as the
-shipped
-  configurations have it;
+  shipped configurations have it;
 - ``plain loop``: benchmarks/plain_loop.py with the functions that the first way trained, and the same validation.
 
 The time of ``nas search`` is that of the whole command: start of Python and of Ray, reading and decoding the images,

@@ -73,8 +73,7 @@ def tabulate(
 class TableActivation(nn.Module):
     """A pointwise function by table. Input and output of any shape.
 
-    bfloat16 inputs are looked up. Others, and everything under torch.compile and torch.export, are given to the
-    function.
+    bfloat16 inputs are looked up. The function itself is called for others, under torch.compile and in torch.export.
 
     The tables are made when they are needed, on the device of the input, and again whenever a parameter has changed.
     They are no buffers: they follow from function and parameters, so nobody has to save, cast or broadcast them.
