@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from search_spaces.compile import ExpressionActivation, plan, to_function
+from search_spaces.operators import OPERATORS
 from search_spaces.parser import parse
 
 
@@ -88,3 +89,16 @@ def test_narrow_inputs_are_computed_in_float32_and_rounded_once():
     x = torch.randn(1000).bfloat16()
     act = ExpressionActivation(parse("(x + 100) - 100"))
     torch.testing.assert_close(act(x), ((x.float() + 100) - 100).bfloat16(), rtol=0, atol=0)
+
+
+def test_every_unary_operator_compiles_with_a_parameter_a_channel():
+    """As trials without a table run; one function of all operators, so that it is compiled once."""
+    unary = [name for name, row in OPERATORS.items() if row.arity == 1 and row.symbol is None]
+    act = ExpressionActivation(parse(" + ".join(f"beta * {name}(abs(x) + 1)" for name in unary)), "channel")
+    x = torch.randn(4, 3, 5, 5, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    eager = act(x)
+    (slope,) = torch.autograd.grad(eager.sum(), x)
+    act.function = torch.compile(act.function, dynamic=True)
+    compiled = act(x)
+    torch.testing.assert_close(compiled, eager, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(torch.autograd.grad(compiled.sum(), x)[0], slope, rtol=1e-5, atol=1e-4)
