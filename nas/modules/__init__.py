@@ -1,1 +1,65 @@
-"""Importable components for users' own models. A leaf: it imports torch and nothing else of this project."""
+"""Importable components for users' own models. A leaf: it imports torch and nothing else of this project.
+
+Modules take and give (batch, tokens, dim); functions and rotations, heads (batch, heads, tokens, size). Where an
+activation belongs, they take an ``ActFactory``: any callable that makes a module.
+"""
+
+from nas.modules.attend import attend
+from nas.modules.attention import Attention
+from nas.modules.block import Mixer, TransformerBlock
+from nas.modules.cache import KVCache
+from nas.modules.feed_forward import ActFactory, ClampedSwiGLU, FeedForward
+from nas.modules.infini_attention import InfiniAttention, InfiniState, parameter_groups
+from nas.modules.linear_attention import LinearAttention
+from nas.modules.lm import LMState, TransformerLM
+from nas.modules.memory import EluPlusOne, Memory
+from nas.modules.norm import NormFactory, RMSNorm
+from nas.modules.positions import AlibiBias, LearnedPositions, RelativeBias, SinusoidalPositions
+from nas.modules.rope import RotaryEmbedding, convert_layout
+from nas.modules.rope_scaling import (
+    DynamicNTKScaling,
+    LinearScaling,
+    Llama3Scaling,
+    LongRoPEScaling,
+    NoScaling,
+    NTKScaling,
+    RopeScaling,
+    YaRNScaling,
+)
+from nas.modules.sink_attention import SinkAttention
+
+__all__ = [
+    "ActFactory",
+    "AlibiBias",
+    "Attention",
+    "ClampedSwiGLU",
+    "DynamicNTKScaling",
+    "EluPlusOne",
+    "FeedForward",
+    "InfiniAttention",
+    "InfiniState",
+    "KVCache",
+    "LMState",
+    "LearnedPositions",
+    "LinearAttention",
+    "LinearScaling",
+    "Llama3Scaling",
+    "LongRoPEScaling",
+    "Memory",
+    "Mixer",
+    "NTKScaling",
+    "NoScaling",
+    "NormFactory",
+    "RMSNorm",
+    "RelativeBias",
+    "RopeScaling",
+    "RotaryEmbedding",
+    "SinkAttention",
+    "SinusoidalPositions",
+    "TransformerBlock",
+    "TransformerLM",
+    "YaRNScaling",
+    "attend",
+    "convert_layout",
+    "parameter_groups",
+]

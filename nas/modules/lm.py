@@ -1,0 +1,178 @@
+"""A language model from parts: tokens, positions, blocks, and a head; training, streaming and generation.
+
+Radford et al. 2019, "Language Models are Unsupervised Multitask Learners" (GPT-2): weights start from N(0, 0.02), those
+at the end of a residual branch from N(0, 0.02 / sqrt(2 depth)).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from nas.modules.block import TransformerBlock
+from nas.modules.norm import NormFactory, RMSNorm
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
+
+
+class LMState(NamedTuple):
+    """What is kept of a text, as a value.
+
+    Attributes:
+        blocks: each block's mixer's state.
+        length: tokens so far.
+    """
+
+    blocks: tuple[Any, ...]
+    length: int
+
+
+class TransformerLM(nn.Module):
+    """Tokens int64 (N, T) to logits (N, T, vocabulary) of the next ones.
+
+        rope = RotaryEmbedding(32)
+        model = TransformerLM(256, 128, [
+            TransformerBlock(128, Attention(128, 4, rope=rope), FeedForward(128, nn.SiLU, kind="gated"))
+            for _ in range(4)
+        ])
+
+    Args:
+        vocabulary: number of tokens.
+        dim: channels.
+        blocks: TransformerBlocks of one order.
+        positions: added to the embeddings, ``positions(x, offset)``, such as LearnedPositions; None for none.
+        norm: makes the last norm.
+        tie: whether the head has the embedding's weights.
+
+    Raises:
+        ValueError: no blocks, or of several orders.
+    """
+
+    def __init__(
+        self,
+        vocabulary: int,
+        dim: int,
+        blocks: Iterable[TransformerBlock],
+        *,
+        positions: nn.Module | None = None,
+        norm: NormFactory = RMSNorm,
+        tie: bool = False,
+    ) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(vocabulary, dim)
+        self.positions = positions
+        blocks = list(blocks)
+        orders = {block.order for block in blocks}
+        if len(orders) != 1:
+            raise ValueError(f"a model has blocks, all of one order, got {sorted(orders)}")
+        self.blocks: Any = nn.ModuleList(blocks)
+        self.norm = nn.Identity() if orders == {"post"} else norm(dim)
+        self.head = nn.Linear(dim, vocabulary, bias=False)
+        self._initialise()
+        if tie:
+            self.head.weight = self.embed.weight
+
+    def forward(self, tokens: Int[Tensor, "batch tokens"]) -> Float[Tensor, "batch tokens vocabulary"]:
+        """Whole texts. Raises ValueError unless the tokens are whole numbers (N, T)."""
+        x, r = self._embed(tokens, 0), None
+        for block in self.blocks:
+            x, r = block(x, r)
+        return self._logits(x, r)
+
+    def stream(
+        self, tokens: Int[Tensor, "batch tokens"], state: LMState | None = None
+    ) -> tuple[Float[Tensor, "batch tokens vocabulary"], LMState]:
+        """The next T >= 1 tokens of texts that left ``state`` behind; None at the start.
+
+        Raises:
+            ValueError: the tokens are no whole numbers (N, T), or the state does not fit model or batch.
+        """
+        if state is not None and len(state.blocks) != len(self.blocks):
+            raise ValueError(f"the state has {len(state.blocks)} blocks, the model {len(self.blocks)}; begin with None")
+        before = [None] * len(self.blocks) if state is None else state.blocks
+        length = 0 if state is None else state.length
+        x, r = self._embed(tokens, length), None
+        after = []
+        for block, block_state in zip(self.blocks, before, strict=True):
+            x, r, block_state = block.stream(x, r, block_state)
+            after.append(block_state)
+        return self._logits(x, r), LMState(tuple(after), length + tokens.shape[1])
+
+    def generate(self, prompt: Int[Tensor, "batch tokens"], count: int, **options: Any) -> Int[Tensor, "batch more"]:
+        """The prompt and ``count`` tokens after it, int64 (N, T + count); see :meth:`generate_stream`."""
+        return torch.cat((prompt, *(token[:, None] for token in self.generate_stream(prompt, count, **options))), 1)
+
+    @torch.no_grad()
+    def generate_stream(
+        self,
+        prompt: Int[Tensor, "batch tokens"],
+        count: int,
+        *,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        generator: torch.Generator | None = None,
+        piece: int = 1024,
+    ) -> Iterator[Int[Tensor, " batch"]]:
+        """Read the whole prompt, then yield ``count`` tokens (N,), one after the other.
+
+        Args:
+            temperature: divides the logits; 0 takes the likeliest token.
+            top_k: draw from so many likeliest tokens; None from all.
+            generator: of the draws, on the model's device.
+            piece: tokens of the prompt that are read at once, which bounds memory.
+
+        Raises:
+            ValueError: an empty prompt, a negative temperature, or top_k or piece below 1. Raised at the first token.
+        """
+        if prompt.dim() != 2 or not prompt.shape[1]:
+            raise ValueError(f"a prompt has tokens (batch, tokens), got {tuple(prompt.shape)}; give it one at least")
+        if temperature < 0 or (top_k is not None and top_k < 1) or piece < 1:
+            raise ValueError(
+                f"temperature is at least 0, top_k and piece at least 1, got {temperature}, {top_k} and {piece}"
+            )
+        state = None
+        for part in prompt.split(piece, 1):
+            logits, state = self.stream(part, state)
+        for left in reversed(range(count)):
+            token = draw(logits[:, -1], temperature, top_k, generator)
+            yield token
+            if left:
+                logits, state = self.stream(token[:, None], state)
+
+    def _embed(self, tokens: Tensor, offset: int) -> Tensor:
+        if tokens.dim() != 2 or tokens.is_floating_point():
+            raise ValueError(f"tokens are whole numbers (batch, tokens), got {tokens.dtype} {tuple(tokens.shape)}")
+        x = self.embed(tokens)
+        return x if self.positions is None else self.positions(x, offset)
+
+    def _logits(self, x: Tensor, r: Tensor | None) -> Tensor:
+        return self.head(self.norm(x) if r is None else x + self.norm(r))
+
+    def _initialise(self) -> None:
+        for name, module in self.named_modules():
+            if isinstance(module, nn.Linear | nn.Embedding):
+                depth = 2 * len(self.blocks) if name.endswith(".out") else 1
+                nn.init.normal_(module.weight, std=0.02 / math.sqrt(depth))
+                if isinstance(module, nn.Linear) and module.bias is not None:
+                    nn.init.zeros_(module.bias)
+
+
+def draw(
+    logits: Float[Tensor, "batch vocabulary"],
+    temperature: float,
+    top_k: int | None = None,
+    generator: torch.Generator | None = None,
+) -> Int[Tensor, " batch"]:
+    """A token for each text, by softmax(logits / temperature); the likeliest for temperature 0."""
+    if temperature == 0:
+        return logits.argmax(-1)
+    logits = logits.float() / temperature
+    if top_k is not None and top_k < logits.shape[-1]:
+        least = logits.topk(top_k).values[:, -1:]
+        logits = logits.masked_fill(logits < least, -torch.inf)
+    return torch.multinomial(logits.softmax(-1), 1, generator=generator)[:, 0]
