@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from nas.runs import Run
+    from trainers.comparison import Outcome
 
 app = typer.Typer(
     name="nas",
@@ -174,6 +175,39 @@ def show(
     with _status("asking sympy"):
         described = view.describe(expression)
     _console().print(described)
+
+
+@app.command()
+def compare(
+    config: Annotated[str, typer.Argument(metavar="CONFIG", help="A YAML file, or a shipped name such as passkey.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Such as steps=100 model.dim=32.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Train small models of text that differ in their parts, and print how they compare."""
+    from nas import comparison_table as view
+    from nas.comparison import load_comparison, run_comparison
+    from trainers.environment import environment
+    from trainers.run import pick_device
+
+    experiment = load_comparison(config, overrides)
+    count, total = 0, experiment.seeds * len(experiment.variants)
+
+    def done(name: str, seed: int, outcome: Outcome) -> None:
+        nonlocal count
+        count += 1
+        what = outcome.reason or f"{outcome.seconds:.0f} s"
+        typer.echo(f"{count} of {total}: {name}, seed {seed}: {what}", err=True)
+
+    results = run_comparison(experiment, done)
+    about = environment(pick_device("auto"), "fp32", "")
+    if json:
+        typer.echo(view.comparison_json(experiment, results, about))
+    else:
+        console = _console()
+        console.print(view.comparison_table(experiment, results))
+        console.print(view.comparison_note(experiment, about), style="dim", markup=False)
 
 
 @app.command()

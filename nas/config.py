@@ -1,4 +1,4 @@
-"""Experiments as YAML: loading, ``key=value`` overrides, validation. The only reader of ``configs/``.
+"""A search as YAML: its sections and their validation.
 
 All faults of a configuration are reported together, each with the place, the value received and a hint.
 """
@@ -6,55 +6,27 @@ All faults of a configuration are reported together, each with the place, the va
 from __future__ import annotations
 
 import inspect
-import types
-import typing
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from nas.strategies import Objective, Strategy, strategies
+from nas.yaml_config import ComponentConfig, ConfigError, Section, check, load_values
 from search_spaces.equivalence import Level
 from search_spaces.known import known_expression
 from search_spaces.presets import spaces
-from search_spaces.registry import Registry, describe_error, nearest
+from search_spaces.registry import Registry
 from search_spaces.space import SearchSpace
 from trainers.data import Fraction, datasets
 from trainers.models import models
-from trainers.trial import Component, Recipe
+from trainers.trial import Recipe
 
 Metric = Literal["val_accuracy", "val_loss", "val_bpb", "train_loss", "train_loss_sum"]
 
 
-class ConfigError(ValueError):
-    """Everything that is wrong with a configuration, one fault a line."""
-
-    def __init__(self, source: str, faults: list[str]) -> None:
-        self.faults = faults
-        super().__init__("\n".join(f"{source}: {fault}" for fault in faults))
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class ComponentConfig(BaseModel):
-    """A registered component: ``name`` and its options."""
-
-    model_config = ConfigDict(extra="allow", frozen=True)
-    name: str
-
-    @property
-    def options(self) -> dict[str, Any]:
-        return dict(self.__pydantic_extra__ or {})
-
-    def component(self) -> Component:
-        return Component(self.name, self.options)
-
-
-class RecipeConfig(_Section):
+class RecipeConfig(Section):
     """How a network is trained; see :class:`trainers.trial.Recipe`."""
 
     batch_size: PositiveInt = 128
@@ -74,7 +46,7 @@ class RecipeConfig(_Section):
         return Recipe(**self.model_dump())
 
 
-class TrialConfig(_Section):
+class TrialConfig(Section):
     """The budget of one training, the granularity of learnable parameters, and where and how it runs.
 
     ``precision: auto`` measures at the start of a study whether bf16 is faster, and keeps to the answer.
@@ -88,7 +60,7 @@ class TrialConfig(_Section):
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
 
-class SearchConfig(_Section):
+class SearchConfig(Section):
     """How long to search, and for what. ``minutes`` ends the search stage, whatever ``trials`` says.
 
     ``equivalence`` is how far two candidates count as the same function; see search_spaces.equivalence.LEVELS.
@@ -102,7 +74,7 @@ class SearchConfig(_Section):
     objective: Metric = "val_accuracy"
 
 
-class PruningConfig(_Section):
+class PruningConfig(Section):
     """Asynchronous successive halving: after each epoch of ``rungs`` the best 1/reduction_factor go on.
 
     With ``anneal`` the learning-rate schedule comes to its end at every rung, and starts again.
@@ -120,7 +92,7 @@ class PruningConfig(_Section):
         return self
 
 
-class RetrainConfig(_Section):
+class RetrainConfig(Section):
     """The best ``top`` functions and the baselines are trained again with ``seeds`` fresh seeds at the full budget."""
 
     top: int = Field(10, ge=0)
@@ -135,7 +107,7 @@ def _default_root(data: str) -> Any:
     return None if parameter is None or parameter.default is parameter.empty else parameter.default
 
 
-class ExperimentConfig(_Section):
+class ExperimentConfig(Section):
     """A whole experiment."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
@@ -173,39 +145,16 @@ class ExperimentConfig(_Section):
         return strategies.get(self.strategy.name)(self.make_space(), objective, self.seed, **self.strategy.options)
 
 
-def shipped_configs() -> dict[str, Path]:
-    """The experiments that come with the project, by bare name."""
-    here = Path(__file__).parent
-    folder = here / "configs" if (here / "configs").is_dir() else here.parent / "configs"  # wheel, source tree
-    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
-
-
 def load_config(name: str, overrides: list[str] | None = None) -> ExperimentConfig:
     """A configuration from a YAML file or a shipped name, with ``section.key=value`` overrides (values are YAML).
 
     Raises:
         ConfigError: with all faults.
     """
-    shipped = shipped_configs()
-    path = shipped.get(name) or Path(name)  # a file of a shipped name is meant by ./name
-    values = read_yaml(path, f"no such file, nor a shipped configuration; {nearest(name, shipped)}")
-    faults = [fault for text in overrides or [] if (fault := apply_override(values, text))]
-    return _validated(values, str(path), faults)
-
-
-def read_yaml(path: Path, missing: str) -> dict[str, Any]:
-    """A mapping from a YAML file. Raises ConfigError, with the sentence ``missing`` if there is no such file."""
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ConfigError(str(path), [missing]) from error
-    except OSError as error:
-        raise ConfigError(str(path)[:80], [f"cannot be read: {error.strerror}"]) from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # YAML's dates and numbers raise ValueError
-        raise ConfigError(str(path), [f"cannot be read as YAML: {' '.join(str(error).split())[:200]}"]) from error
-    if not isinstance(values, dict):
-        raise ConfigError(str(path), [f"a configuration is a mapping of keys to values, got {type(values).__name__}"])
-    return values
+    values, source, faults = load_values(name, overrides)
+    if "variants" in values:
+        raise ConfigError(source, [f"this is a comparison of models, not a search; run nas compare {name}"])
+    return _validated(values, source, faults)
 
 
 _BEFORE = (("trial", "precision", "fp32"), ("search", "screen", False), ("pruning", "anneal", False))
@@ -224,58 +173,16 @@ def restore_config(values: Mapping[str, Any]) -> ExperimentConfig:
     return _validated(values, "the study's configuration", [])
 
 
-def apply_override(values: dict[str, Any], text: str) -> str | None:
-    """Apply one ``a.b=value``; a sentence if that is impossible."""
-    key, separator, raw = text.partition("=")
-    if not separator or not key.strip():
-        return f"an override has the form key=value, got {text!r}"
-    try:
-        value = yaml.safe_load(raw)
-    except (yaml.YAMLError, ValueError, RecursionError):
-        return f"{key}: the value {raw[:60]!r} is not YAML"
-    *parents, last = key.strip().split(".")
-    section = values
-    for parent in parents:
-        child = section.get(parent)
-        if child is None:
-            child = section[parent] = {}
-        if not isinstance(child, dict):
-            return f"{key}: {parent!r} is a value, not a section (it is {child!r})"
-        section = child
-    section[last] = value
-    return None
-
-
 def _validated(values: dict[str, Any], source: str, faults: list[str]) -> ExperimentConfig:
-    config = None
     values, component_faults = _checked_components(values)
-    try:
-        config = ExperimentConfig.model_validate(values)
-    except ValidationError as error:
-        faults += [_describe(dict(detail)) for detail in error.errors()]
+    config, found = check(ExperimentConfig, values)
+    faults += found
     faults += component_faults
     if config is not None and not faults:
         faults += _cross_faults(config)
     if faults or config is None:
         raise ConfigError(source, faults)
     return config
-
-
-def _describe(error: dict[str, Any]) -> str:
-    place = [str(part) for part in error["loc"]]
-    if error["type"] == "extra_forbidden":
-        return f"unknown key {'.'.join(place)!r}; {nearest(place[-1], _keys_at(place[:-1]))}"
-    return f"{'.'.join(place)}: {describe_error(error)}"
-
-
-def _keys_at(place: list[str]) -> list[str]:
-    """Names of the keys that the section at this place knows."""
-    model: type[BaseModel] = ExperimentConfig
-    for part in place:
-        annotation = model.model_fields[part].annotation if part in model.model_fields else None
-        options = typing.get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
-        model = next((o for o in options if isinstance(o, type) and issubclass(o, BaseModel)), model)
-    return list(model.model_fields)
 
 
 def _checked_components(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:

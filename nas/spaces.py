@@ -10,7 +10,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from nas.config import ConfigError, apply_override, read_yaml
+from nas.yaml_config import ConfigError, apply_override, read_yaml
 from search_spaces.canonical import simplify
 from search_spaces.census import LIMIT, Census, pick, take_census
 from search_spaces.equivalence import LEVELS, Level

@@ -4,7 +4,6 @@ Modules take and give (batch, tokens, dim); functions and rotations, heads (batc
 activation belongs, they take an ``ActFactory``: any callable that makes a module.
 """
 
-from nas.modules.attend import attend
 from nas.modules.attention import Attention
 from nas.modules.block import Mixer, TransformerBlock
 from nas.modules.cache import KVCache
@@ -27,6 +26,7 @@ from nas.modules.rope_scaling import (
     YaRNScaling,
 )
 from nas.modules.sink_attention import SinkAttention
+from nas.modules.softmax_attention import attend
 
 __all__ = [
     "ActFactory",

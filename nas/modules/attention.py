@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from nas.modules.attend import attend
 from nas.modules.cache import KVCache, append, forget
 from nas.modules.heads import Heads
 from nas.modules.rope import RotaryEmbedding
+from nas.modules.softmax_attention import attend
 
 if TYPE_CHECKING:
     from jaxtyping import Float

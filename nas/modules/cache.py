@@ -56,6 +56,6 @@ def check_fits(name: str, kept: Tensor, new: Tensor) -> None:
     alike = kept.shape[:2] == new.shape[:2] and kept.shape[3:] == new.shape[3:]
     if not (alike and kept.dtype == new.dtype and kept.device == new.device):
         raise ValueError(
-            f"{name} has (batch, heads, tokens, size) = {tuple(kept.shape)}, {kept.dtype}, on {kept.device}; the new "
-            f"tokens {tuple(new.shape)}, {new.dtype}, on {new.device}; begin a new text with None"
+            f"{name} has the shape {tuple(kept.shape)}, {kept.dtype}, on {kept.device}; the new tokens need, but for "
+            f"their number, {tuple(new.shape)}, {new.dtype}, on {new.device}; begin a new text with None"
         )

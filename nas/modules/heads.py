@@ -39,6 +39,8 @@ class Heads(nn.Module):
             )
         if size is None and dim % heads:
             raise ValueError(f"heads divides dim, got {heads} and {dim}; name the size of a head, or take another dim")
+        if dim < 1 or (size is not None and size < 1):
+            raise ValueError(f"dim and the size of a head are at least 1, got {dim} and {size}")
         self.dim = dim
         self.heads = heads
         self.kv_heads = kv_heads

@@ -21,11 +21,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from nas.modules.attend import attend
 from nas.modules.cache import check_fits
 from nas.modules.heads import Heads
 from nas.modules.memory import EluPlusOne, Memory, empty_memory, full_precision, read, write
 from nas.modules.rope import RotaryEmbedding
+from nas.modules.softmax_attention import attend
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -123,13 +123,19 @@ class InfiniAttention(nn.Module):
         memory = None
         if state is not None:
             check_fits("the state", state.k, k)
+            if state.k.shape[-2] >= self.segment:
+                raise ValueError(
+                    f"the state has {state.k.shape[-2]} tokens of a begun segment, a whole one has {self.segment}; "
+                    "continue with the module that made it, or begin a new text with None"
+                )
             memory, k, v = state.memory, torch.cat((state.k, k), -2), torch.cat((state.v, v), -2)
         skip = k.shape[-2] - q.shape[-2]  # tokens of the begun segment that were answered before
         outs = []
-        parts = zip(k.split(self.segment, -2), v.split(self.segment, -2), strict=True)
-        for number, (k_part, v_part) in enumerate(parts):
-            start = number * self.segment
-            q_part = q[..., max(start - skip, 0) : start - skip + self.segment, :]
+        k_parts = k.split(self.segment, -2)
+        sizes = [part.shape[-2] for part in k_parts]
+        sizes[0] -= skip
+        parts = zip(q.split(sizes, -2), k_parts, v.split(self.segment, -2), strict=True)
+        for number, (q_part, k_part, v_part) in enumerate(parts):
             if self.detach_every and number and number % self.detach_every == 0:
                 memory = memory and Memory(memory.m.detach(), memory.z.detach())
             y, memory = self._run(q_part, k_part, v_part, memory)
@@ -163,8 +169,8 @@ class InfiniAttention(nn.Module):
 
     def _local(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         if self.rope is not None:
-            s = k.shape[-2]
-            q, k = self.rope(q, s - q.shape[-2], s), self.rope(k, 0, s)
+            q = self.rope(q, k.shape[-2] - q.shape[-2], self.segment)
+            k = self.rope(k, 0, self.segment)
         return attend(q, k, v)
 
 

@@ -91,7 +91,7 @@ class LinearAttention(nn.Module):
             s_q, s_k = self.feature(q.to(dtype)), self.feature(k.to(dtype))
             parts = [s_q, s_k, v.to(dtype)]
             if strength is not None:
-                s_q, s_k = (s / s.sum(-1, keepdim=True) for s in (s_q, s_k))
+                s_q, s_k = (divide(s, s.sum(-1, keepdim=True)) for s in (s_q, s_k))
                 parts = [s_q, s_k, v.to(dtype), strength.to(dtype)]
             rule: Callable[..., tuple[Tensor, Memory]] = _additive if strength is None else _delta
             outs = []

@@ -34,7 +34,7 @@ class EluPlusOne(nn.Module):
 
     def forward(self, x: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
         """Same shape and dtype."""
-        return x.relu() + x.clamp(max=0).exp()
+        return x.relu() + x.masked_fill(x > 0, 0).exp()
 
 
 def empty_memory(
@@ -47,7 +47,7 @@ def empty_memory(
 
 
 def read(memory: Memory, q: Float[Tensor, "batch heads tokens size"]) -> Float[Tensor, "batch heads tokens value"]:
-    """s(q) M / (s(q) z') for features s(q) in the memory's dtype; 0 where the denominator is 0, as in an empty memory.
+    """s(q) M / (s(q) z') for features s(q) in the memory's dtype; 0 where there is nothing, as in an empty memory.
 
     Query head h reads memory h // (heads / kv_heads).
     """
@@ -68,16 +68,19 @@ def write(
 
     Args:
         k, v: in the memory's dtype.
-        delta: add only what the memory did not give for these keys before, v - read(k). Keys that are in the memory
-            already then leave M as it is.
+        delta: add only what the memory did not give for these keys before, v - read(k). What is written to an empty
+            memory a second time then leaves M as it is.
     """
     new = v - read(memory, k) if delta else v
     return Memory(memory.m + k.transpose(-1, -2) @ new, memory.z + k.sum(-2))
 
 
 def divide(numerator: Float[Tensor, "*any value"], denominator: Float[Tensor, "*any 1"]) -> Float[Tensor, "*any value"]:
-    """The quotient; 0, and with gradients of 0, where the denominator is 0."""
-    empty = denominator == 0
+    """The quotient; 0, with gradients of 0, where the denominator is so small that its square is no normal number.
+
+    Denominators are sums of positive features; such small ones would give infinite gradients.
+    """
+    empty = denominator <= torch.finfo(denominator.dtype).tiny ** 0.75
     return (numerator / denominator.masked_fill(empty, 1)).masked_fill(empty, 0)
 
 

@@ -1,8 +1,9 @@
 """cos and sin of position times frequency, as exact at position ten million as at 0.
 
-A phase only counts modulo one turn. So a frequency f (radians a position) is kept as the integer f / (2 pi) * 2^64, and
-position times frequency is one product of 64-bit integers: what overflows are whole turns. The error at position m is m
-units of 2^-64 turns, where float32 phases are wrong by 5e-3 at 131,072 and by 0.3 at ten million.
+A phase only counts modulo one turn. So a frequency f (radians a position) is kept as the integer f / (2 pi) * 2^64;
+position times frequency is one product of 64-bit integers: what overflows are whole turns. What is left at position m
+is the rounding of f itself in float64, m * 2^-52 radians at most, 2e-9 at ten million. Float32 phases are wrong by 5e-3
+at 131,072 and by 0.3 at ten million.
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ if TYPE_CHECKING:
 
 
 def to_turns(frequencies: Float[Tensor, " pairs"]) -> Int[Tensor, " pairs"]:
-    """Float64 radians a position, at most pi in size, as int64 units of 2^-64 turns a position."""
-    return (frequencies * (2.0**62 / (2 * math.pi))).round().to(torch.int64) << 2  # 62 bits: 2^63 is no int64
+    """Float64 radians a position as int64 units of 2^-64 turns a position."""
+    return (frequencies.remainder(2 * math.pi) * (2.0**62 / (2 * math.pi))).round().to(
+        torch.int64
+    ) << 2  # 62 bits: 2^63 is no int64
 
 
 def cos_sin(
@@ -51,8 +54,7 @@ class Phases(nn.Module):
 
     def __init__(self, frequencies: Float[Tensor, " pairs"]) -> None:
         super().__init__()
-        with torch.device("cpu"):  # where the module itself may be made on the meta device
-            self._turns: list[int] = to_turns(frequencies).tolist()
+        self._turns: list[int] = to_turns(frequencies).tolist()
         self.register_buffer("turns", torch.tensor(self._turns, dtype=torch.int64), persistent=False)
 
     def forward(

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class SinusoidalPositions(nn.Module):
     """x + P with P[m, 2i] = sin(m f_i), P[m, 2i + 1] = cos(m f_i), f_i = 10000^(-2i / dim).
 
-    Vaswani et al. 2017 (arXiv 1706.03762), section 3.5. Angles are exact at any position (:mod:`nas.modules.phases`).
+    Vaswani et al. 2017 (arXiv 1706.03762), section 3.5. Angles are exact far out, too (:mod:`nas.modules.phases`).
     P is computed in float32 and cast to the dtype of x.
 
     Args:
@@ -99,8 +99,8 @@ class AlibiBias(nn.Module):
     def slopes(self, device: torch.device | None = None) -> Float[Tensor, " heads"]:
         """m_h."""
         power = 2 ** (self.heads.bit_length() - 1)
-        first = torch.arange(1, power + 1, device=device) * (-8 / power)
-        second = torch.arange(1, 2 * (self.heads - power) + 1, 2, device=device) * (-4 / power)
+        first = torch.arange(1, power + 1, dtype=torch.float32, device=device) * (-8 / power)
+        second = torch.arange(1, 2 * (self.heads - power) + 1, 2, dtype=torch.float32, device=device) * (-4 / power)
         return torch.cat((first, second)).exp2()
 
 

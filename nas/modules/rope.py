@@ -28,8 +28,8 @@ Table = tuple[Tensor, Tensor]
 class RotaryEmbedding(nn.Module):
     """Rotates queries or keys. It has no parameters, and one may serve all layers of a model.
 
-    Angles come from integer phases (:mod:`nas.modules.phases`), so they are exact at any position, whatever ``.to()``
-    did to the module; channels are rotated in float32 (float64 ones in float64) and cast back.
+    Angles come from integer phases (:mod:`nas.modules.phases`): they are as exact far out as at 0, whatever ``.to()``
+    did to the module. Channels are rotated in float32 (float64 ones in float64) and cast back.
 
     Args:
         dim: channels of a head.
@@ -55,9 +55,10 @@ class RotaryEmbedding(nn.Module):
         super().__init__()
         rotary_dim = dim if rotary_dim is None else rotary_dim
         if rotary_dim % 2 or not 0 < rotary_dim <= dim:
+            near = max(2, min(rotary_dim, dim) // 2 * 2)
             raise ValueError(
                 f"pairs of channels are rotated, so rotary_dim is even, from 2 to dim={dim}; got {rotary_dim}; take "
-                f"{max(2, min(rotary_dim, dim) // 2 * 2)}"
+                f"{f'rotary_dim={near}' if near <= dim else 'heads of 2 channels or more'}"
             )
         if not 1 < base < float("inf"):
             raise ValueError(f"base is a finite number above 1, got {base}; the paper takes 10,000")
@@ -106,10 +107,12 @@ class RotaryEmbedding(nn.Module):
     ) -> Table:
         """cos and sin for tensors like ``x``, to rotate several of them; see :meth:`forward`."""
         self._check(x, positions)
-        if isinstance(positions, int):
+        if not isinstance(positions, Tensor):
             positions = torch.arange(positions, positions + x.shape[-2], device=x.device)
         dtype = torch.promote_types(x.dtype, torch.float32)
         if self.phases is None:
+            if length is None and not x.shape[-2]:
+                length = 0  # there is no last position
             end = positions.max() + 1 if length is None else positions.new_full((), length)
             turns = to_turns(self.scaling.frequencies(self.rotary_dim, self.base, end))
             cos, sin = cos_sin(positions, turns, dtype)
@@ -130,7 +133,7 @@ class RotaryEmbedding(nn.Module):
     def _check(self, x: Tensor, positions: int | Tensor) -> None:
         if x.dim() < 2 or x.shape[-1] != self.dim:
             raise ValueError(f"x ends in (tokens, {self.dim}), got {tuple(x.shape)}; split heads first")
-        if isinstance(positions, int):
+        if not isinstance(positions, Tensor):
             return
         if positions.dtype != torch.int64:
             raise ValueError(f"positions are whole numbers, int64, got {positions.dtype}; floats would lose them")
@@ -175,7 +178,7 @@ def convert_layout(
     Raises:
         ValueError: the rows are not heads of an even size, or the layout is unknown.
     """
-    dim, rest = divmod(weight.shape[0], heads)
+    dim, rest = divmod(weight.shape[0], heads) if heads > 0 else (0, 1)
     rotary_dim = dim if rotary_dim is None else rotary_dim
     if rest or rotary_dim % 2 or not 0 < rotary_dim <= dim:
         raise ValueError(

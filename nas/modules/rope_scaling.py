@@ -150,6 +150,7 @@ class YaRNScaling:
     def __post_init__(self) -> None:
         at_least("factor", self.factor, 1)
         at_least("original_length", self.original_length, 1)
+        _check_scale(self.scale)
         if not self.beta_fast > self.beta_slow > 0:
             raise ValueError(
                 f"beta_fast > beta_slow > 0 turns bound the ramp, got {self.beta_fast} and {self.beta_slow}; the paper "
@@ -233,6 +234,7 @@ class LongRoPEScaling:
     def __post_init__(self) -> None:
         at_least("factor", self.factor, 1)
         at_least("original_length", self.original_length, 2)
+        _check_scale(self.scale)
         for name in ("short", "long"):
             factors = tuple(float(value) for value in getattr(self, name))
             if not all(math.isfinite(value) and value > 0 for value in factors):
@@ -263,6 +265,11 @@ def at_least(name: str, value: float, least: float) -> None:
     """Raises ValueError unless ``value`` is a finite number from ``least``."""
     if not (math.isfinite(value) and value >= least):
         raise ValueError(f"{name} is a finite number from {least}, got {value}")
+
+
+def _check_scale(scale: float | None) -> None:
+    if scale is not None and not 0 < scale < math.inf:
+        raise ValueError(f"scale is a positive number, got {scale}; None takes the paper's")
 
 
 def _stretch(dim: int, base: float, alpha: Tensor) -> Float[Tensor, " pairs"]:

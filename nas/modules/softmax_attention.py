@@ -7,6 +7,7 @@ for the first ones.)
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -45,27 +46,31 @@ def attend(
         Same dtype as ``q``.
 
     Raises:
-        ValueError: more queries than keys, or heads that do not fit.
+        ValueError: more queries than keys, heads that do not fit, or a window below 1.
     """
     if q.shape[-2] > k.shape[-2] or q.shape[1] % k.shape[1] or q.shape[-1] != k.shape[-1]:
         raise ValueError(
             f"queries are the last of the keys' positions, kv_heads divides heads, and both have one size; got queries "
             f"{tuple(q.shape)} and keys {tuple(k.shape)}"
         )
+    if window is not None and window < 1:
+        raise ValueError(f"window is at least 1 token, got {window}; None is for all")
+    first = min(first, k.shape[-2])
     scale = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
     if sink_logits is not None:
         q, k, v = _with_sink(q, k, v, sink_logits / scale)
         first += 1
         bias = None if bias is None else F.pad(bias, (1, 0))
+    fused = _Fused(scale, q.shape[1] != k.shape[1])
     t, s = q.shape[-2], k.shape[-2]
     if window is not None and t > 2 * window and bias is None:
-        return _attend_in_blocks(q, k, v, window, first, scale)
+        return _attend_in_blocks(fused, q, k, v, window, first)
     if bias is None and (window is None or s - first <= window):
-        return _attend_to_all(q, k, v, scale)
+        return _attend_to_all(fused, q, k, v)
     mask = visible(t, s, window, first, q.device)
     if bias is not None:
         mask = torch.where(mask, bias, -torch.inf).to(q.dtype)
-    return _fused(q, k, v, scale, mask)
+    return fused(q, k, v, mask)
 
 
 def visible(t: int, s: int, window: int | None, first: int, device: torch.device) -> Bool[Tensor, "queries keys"]:
@@ -76,22 +81,37 @@ def visible(t: int, s: int, window: int | None, first: int, device: torch.device
     return seen if window is None else seen & ((key > query - window) | (key < first))
 
 
-def _fused(q: Tensor, k: Tensor, v: Tensor, scale: float, mask: Tensor | None = None, causal: bool = False) -> Tensor:
-    return F.scaled_dot_product_attention(
-        q, k, v, attn_mask=mask, is_causal=causal, scale=scale, enable_gqa=q.shape[1] != k.shape[1]
-    )
+@dataclass(frozen=True)
+class _Fused:
+    """torch's fused attention.
+
+    Attributes:
+        scale: of the scores.
+        grouped: whether several query heads share a key head; not every kernel can do that, so it is not always asked.
+    """
+
+    scale: float
+    grouped: bool
+
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, causal: bool = False) -> Tensor:
+        size = max(q.shape[-1], v.shape[-1])  # kernels want one size; else all scores would be held in memory
+        q, k, padded = (F.pad(x, (0, size - x.shape[-1])) if x.shape[-1] < size else x for x in (q, k, v))
+        y = F.scaled_dot_product_attention(
+            q, k, padded, mask, is_causal=causal, scale=self.scale, enable_gqa=self.grouped
+        )
+        return y[..., : v.shape[-1]]
 
 
-def _attend_to_all(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
+def _attend_to_all(fused: _Fused, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Causal attention without window."""
     t, s = q.shape[-2], k.shape[-2]
     if t == 1:
-        return _fused(q, k, v, scale)
+        return fused(q, k, v)
     if t == s:
-        return _fused(q, k, v, scale, causal=True)
+        return fused(q, k, v, causal=True)
     if s - t < t:  # fused attention without a mask is worth some queries that nobody asked for
-        return _fused(F.pad(q, (0, 0, s - t, 0)), k, v, scale, causal=True)[..., s - t :, :]
-    return _fused(q, k, v, scale, visible(t, s, None, 0, q.device))
+        return fused(F.pad(q, (0, 0, s - t, 0)), k, v, causal=True)[..., s - t :, :]
+    return fused(q, k, v, visible(t, s, None, 0, q.device))
 
 
 def _with_sink(q: Tensor, k: Tensor, v: Tensor, score: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -106,7 +126,7 @@ def _with_sink(q: Tensor, k: Tensor, v: Tensor, score: Tensor) -> tuple[Tensor, 
     return q, k, F.pad(v, (0, 0, 1, 0))
 
 
-def _attend_in_blocks(q: Tensor, k: Tensor, v: Tensor, window: int, first: int, scale: float) -> Tensor:
+def _attend_in_blocks(fused: _Fused, q: Tensor, k: Tensor, v: Tensor, window: int, first: int) -> Tensor:
     """Sliding window: blocks of ``window`` queries, each with its own keys, those of the block before and the first."""
     (n, h, t, _), s, b = q.shape, k.shape[-2], window
     blocks = -(-t // b)
@@ -127,5 +147,5 @@ def _attend_in_blocks(q: Tensor, k: Tensor, v: Tensor, window: int, first: int, 
     near = (key >= 0) & (key <= query) & (key > query - window)
     far = (torch.arange(first, device=q.device) <= query + first).expand(blocks, b, first)
     mask = torch.cat((far, near), -1)[:, None]  # (blocks, 1, b, first + reach + b)
-    y = _fused(queries, windows(k), windows(v), scale, mask)
+    y = fused(queries, windows(k), windows(v), mask)
     return y.unflatten(1, (n, h)).movedim(0, 2).flatten(2, 3)[..., :t, :]

@@ -1,0 +1,237 @@
+"""RoPE, attention and Infini-attention beside plain compositions, eager and compiled: speed and peak memory.
+
+    python benchmarks/modules.py [--lengths 1024 4096 16384 65536] [--threads 2] [--device auto] [--json]
+
+Every case runs in a process of its own, forward and backward, and takes turns with no other. Time is the median of
+repeats that fill three seconds, at least one after a first that is not counted (that compiles). Memory is the growth of
+the process's peak (of torch's allocator on a GPU) during a single forward and backward pass, before anything else ran.
+The plain compositions are what one would write from the papers' equations with matrix products and softmax.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from nas.modules import Attention, InfiniAttention, RotaryEmbedding
+from trainers.environment import environment
+from trainers.run import pick_device
+
+DIM, HEADS, SIZE, SEGMENT, WINDOW = 256, 4, 64, 2048, 1024
+REPEAT_SECONDS = 3.0
+QUADRATIC = 4096
+"""Compositions that hold all scores in memory are measured up to this length."""
+
+
+class PlainRope(nn.Module):
+    """Tables of cos and sin in float32, and the pairs (i, i + d/2) by slices and a concatenation."""
+
+    def __init__(self, length: int) -> None:
+        super().__init__()
+        frequency = 10_000.0 ** (-torch.arange(0, SIZE, 2).float() / SIZE)
+        angle = torch.outer(torch.arange(length).float(), frequency).repeat(1, 2)
+        self.register_buffer("cos", angle.cos())
+        self.register_buffer("sin", angle.sin())
+
+    def forward(self, x: Tensor) -> Tensor:
+        t = x.shape[-2]
+        turned = torch.cat((-x[..., SIZE // 2 :], x[..., : SIZE // 2]), -1)
+        return x * self.cos[:t] + turned * self.sin[:t]
+
+
+def softmax_attention(q: Tensor, k: Tensor, v: Tensor, window: int | None = None) -> Tensor:
+    t = q.shape[-2]
+    seen = torch.ones(t, t, dtype=torch.bool, device=q.device).tril()
+    if window is not None:
+        seen = seen.triu(1 - window)
+    scores = (q @ k.transpose(-1, -2) / math.sqrt(SIZE)).masked_fill(~seen, -torch.inf)
+    return scores.softmax(-1) @ v
+
+
+class PlainAttention(nn.Module):
+    def __init__(self, length: int, window: int | None = None) -> None:
+        super().__init__()
+        self.q, self.k, self.v, self.out = (nn.Linear(DIM, DIM, bias=False) for _ in range(4))
+        self.rope = PlainRope(length)
+        self.window = window
+
+    def heads(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        q, k, v = (p(x).view(*x.shape[:2], HEADS, SIZE).transpose(1, 2) for p in (self.q, self.k, self.v))
+        return q, k, v
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self.heads(x)
+        y = softmax_attention(self.rope(q), self.rope(k), v, self.window)
+        return self.out(y.transpose(1, 2).flatten(2))
+
+
+class PlainInfini(PlainAttention):
+    def __init__(self, length: int) -> None:
+        super().__init__(SEGMENT)
+        self.gate = nn.Parameter(torch.zeros(HEADS, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        parts = []
+        m = z = None
+        for q, k, v in zip(*(h.split(SEGMENT, -2) for h in self.heads(x)), strict=True):
+            y = softmax_attention(self.rope(q), self.rope(k), v)
+            sq, sk = (nn.functional.elu(h) + 1 for h in (q, k))
+            if m is None:
+                m, z = sk.transpose(-1, -2) @ v, sk.sum(-2)[..., None]
+            else:
+                g = self.gate.sigmoid()
+                y = g * (sq @ m) / (sq @ z) + (1 - g) * y
+                m, z = m + sk.transpose(-1, -2) @ (v - sk @ m / (sk @ z)), z + sk.sum(-2)[..., None]
+            parts.append(y)
+        return self.out(torch.cat(parts, -2).transpose(1, 2).flatten(2))
+
+
+def rope() -> RotaryEmbedding:
+    return RotaryEmbedding(SIZE)
+
+
+CASES: dict[str, dict[str, Callable[[int], nn.Module]]] = {
+    "rope": {
+        "plain": PlainRope,
+        "half": lambda length: rope(),
+        "interleaved": lambda length: RotaryEmbedding(SIZE, layout="interleaved"),
+    },
+    "attention": {
+        "plain": PlainAttention,
+        "Attention": lambda length: Attention(DIM, HEADS, rope=rope()),
+        "Attention, 1 kv head": lambda length: Attention(DIM, HEADS, kv_heads=1, rope=rope()),
+        "Attention, learned sinks": lambda length: Attention(DIM, HEADS, rope=rope(), learned_sinks=True),
+    },
+    "window": {
+        "plain": lambda length: PlainAttention(length, WINDOW),
+        "Attention, window": lambda length: Attention(DIM, HEADS, rope=rope(), window=WINDOW),
+    },
+    "infini": {
+        "plain": PlainInfini,
+        "InfiniAttention": lambda length: InfiniAttention(DIM, HEADS, SEGMENT, rope=rope()),
+        "InfiniAttention, checkpointed": lambda length: InfiniAttention(
+            DIM, HEADS, SEGMENT, rope=rope(), checkpoint_segments=True
+        ),
+    },
+}
+
+
+def measure(group: str, variant: str, length: int, compiled: bool, device: torch.device) -> dict[str, float]:
+    """Milliseconds and peak MB of a forward and backward pass of one text."""
+    torch.manual_seed(0)
+    model = CASES[group][variant](length).to(device)
+    if compiled:
+        model.compile()
+    shape = (1, HEADS, length, SIZE) if group == "rope" else (1, length, DIM)
+    x = torch.randn(shape, device=device, requires_grad=True)
+    grad = torch.randn(shape, device=device)
+
+    def run() -> float:
+        start = time.perf_counter()
+        model(x).backward(grad)
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter() - start
+
+    before = peak_megabytes(device)
+    first = run()
+    memory = peak_megabytes(device) - before
+    budget = REPEAT_SECONDS if compiled or first < 10 else 0
+    times = [run()] if budget else [first]
+    while sum(times) < budget:
+        times.append(run())
+    return {"ms": 1000 * statistics.median(times), "mb": memory}
+
+
+def peak_megabytes(device: torch.device) -> float:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated() / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def in_a_process(case: list[str], threads: int) -> dict[str, float]:
+    command = [sys.executable, __file__, "--threads", str(threads), "--case", *case]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(case)}: {done.stderr[-500:]}")
+    result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+def rows(lengths: list[int], groups: list[str], threads: int, device: str) -> list[dict[str, object]]:
+    found: list[dict[str, object]] = []
+    for group in groups:
+        for length in lengths:
+            plain = None
+            for variant in CASES[group]:
+                quadratic = variant == "plain" and group in ("attention", "window")
+                if quadratic and length > QUADRATIC:
+                    continue
+                for compiled in (False, True):
+                    if compiled and length > QUADRATIC:
+                        continue  # the same kernels, once more
+                    case = [group, variant, str(length), str(int(compiled)), device]
+                    result = in_a_process(case, threads)
+                    if variant == "plain" and not compiled:
+                        plain = result["ms"]
+                    found.append(
+                        {
+                            "part": group,
+                            "variant": variant,
+                            "mode": "compiled" if compiled else "eager",
+                            "length": length,
+                            "ms": round(result["ms"], 2),
+                            "mb": None if compiled else round(result["mb"], 1),
+                            "speed_to_plain": None if plain is None else round(plain / result["ms"], 2),
+                        }
+                    )
+                    print(found[-1], file=sys.stderr)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--lengths", nargs="+", type=int, default=[1024, 4096, 16384, 65536])
+    parser.add_argument("--parts", nargs="+", choices=list(CASES), default=list(CASES))
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--case", nargs=5, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    if arguments.case:
+        group, variant, length, compiled, device = arguments.case
+        print(json.dumps(measure(group, variant, int(length), compiled == "1", pick_device(device))))
+        return
+    device = pick_device(arguments.device)
+    found = rows(arguments.lengths, arguments.parts, arguments.threads, arguments.device)
+    report(found, environment(device, "fp32", ""), arguments.threads, arguments.json)
+
+
+def report(found: list[dict[str, object]], about: dict[str, str], threads: int, as_json: bool) -> None:
+    """Print a table, or JSON."""
+    if as_json:
+        print(json.dumps({"environment": about, "threads": threads, "rows": found}, indent=2))
+        return
+    print(", ".join(f"{key} {value}" for key, value in about.items() if value), f"threads {threads}", sep=", ")
+    print(f"1 text, dim {DIM}, {HEADS} heads of {SIZE}, segment {SEGMENT}, window {WINDOW}; forward and backward\n")
+    print(f"{'part':<10} {'variant':<30} {'mode':<9} {'length':>7} {'ms':>10} {'peak MB':>9} {'x plain':>8}")
+    for r in found:
+        mb, ratio = ("" if r[key] is None else r[key] for key in ("mb", "speed_to_plain"))
+        print(
+            f"{r['part']:<10} {r['variant']:<30} {r['mode']:<9} {r['length']:>7,} {r['ms']:>10,.2f} {mb:>9} {ratio:>8}"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,124 @@
+"""YAML files of experiments: reading, ``key=value`` overrides, faults as sentences. The only reader of ``configs/``."""
+
+from __future__ import annotations
+
+import types
+import typing
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from search_spaces.registry import describe_error, nearest
+from trainers.trial import Component
+
+S = TypeVar("S", bound=BaseModel)
+
+
+class ConfigError(ValueError):
+    """Everything that is wrong with a configuration, one fault a line."""
+
+    def __init__(self, source: str, faults: list[str]) -> None:
+        self.faults = faults
+        super().__init__("\n".join(f"{source}: {fault}" for fault in faults))
+
+
+class Section(BaseModel):
+    """Keys of a configuration; unknown ones and values that are no numbers are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class ComponentConfig(BaseModel):
+    """A registered component: ``name`` and its options."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    name: str
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return dict(self.__pydantic_extra__ or {})
+
+    def component(self) -> Component:
+        return Component(self.name, self.options)
+
+
+def shipped_configs() -> dict[str, Path]:
+    """The experiments that come with the project, by bare name."""
+    here = Path(__file__).parent
+    folder = here / "configs" if (here / "configs").is_dir() else here.parent / "configs"  # wheel, source tree
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def load_values(name: str, overrides: list[str] | None = None) -> tuple[dict[str, Any], str, list[str]]:
+    """The mapping in a YAML file or a shipped configuration, with overrides; where it is from; and what went wrong.
+
+    Raises:
+        ConfigError: there is no such file, or it holds no mapping.
+    """
+    shipped = shipped_configs()
+    path = shipped.get(name) or Path(name)  # a file of a shipped name is meant by ./name
+    values = read_yaml(path, f"no such file, nor a shipped configuration; {nearest(name, shipped)}")
+    return values, str(path), [fault for text in overrides or [] if (fault := apply_override(values, text))]
+
+
+def read_yaml(path: Path, missing: str) -> dict[str, Any]:
+    """A mapping from a YAML file. Raises ConfigError, with the sentence ``missing`` if there is no such file."""
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(str(path), [missing]) from error
+    except OSError as error:
+        raise ConfigError(str(path)[:80], [f"cannot be read: {error.strerror}"]) from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # YAML's dates and numbers raise ValueError
+        raise ConfigError(str(path), [f"cannot be read as YAML: {' '.join(str(error).split())[:200]}"]) from error
+    if not isinstance(values, dict):
+        raise ConfigError(str(path), [f"a configuration is a mapping of keys to values, got {type(values).__name__}"])
+    return values
+
+
+def apply_override(values: dict[str, Any], text: str) -> str | None:
+    """Apply one ``a.b=value``; a sentence if that is impossible."""
+    key, separator, raw = text.partition("=")
+    if not separator or not key.strip():
+        return f"an override has the form key=value, got {text!r}"
+    try:
+        value = yaml.safe_load(raw)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return f"{key}: the value {raw[:60]!r} is not YAML"
+    *parents, last = key.strip().split(".")
+    section = values
+    for parent in parents:
+        child = section.get(parent)
+        if child is None:
+            child = section[parent] = {}
+        if not isinstance(child, dict):
+            return f"{key}: {parent!r} is a value, not a section (it is {child!r})"
+        section = child
+    section[last] = value
+    return None
+
+
+def check(model: type[S], values: dict[str, Any]) -> tuple[S | None, list[str]]:
+    """Values as a configuration, or None, and every fault."""
+    try:
+        return model.model_validate(values), []
+    except ValidationError as error:
+        return None, [_describe(dict(detail), model) for detail in error.errors()]
+
+
+def _describe(error: dict[str, Any], root: type[BaseModel]) -> str:
+    place = [str(part) for part in error["loc"]]
+    if error["type"] == "extra_forbidden":
+        return f"unknown key {'.'.join(place)!r}; {nearest(place[-1], _keys_at(place[:-1], root))}"
+    return f"{'.'.join(place)}: {describe_error(error)}"
+
+
+def _keys_at(place: list[str], model: type[BaseModel]) -> list[str]:
+    """Names of the keys that the section at this place knows."""
+    for part in place:
+        annotation = model.model_fields[part].annotation if part in model.model_fields else None
+        options = typing.get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
+        model = next((o for o in options if isinstance(o, type) and issubclass(o, BaseModel)), model)
+    return list(model.model_fields)
