@@ -25,7 +25,7 @@ from nas.modules.rope_scaling import (
     RopeScaling,
     YaRNScaling,
 )
-from nas.modules.sink_attention import SinkAttention
+from nas.modules.sink_attention import SinkAttention, SinkCache
 from nas.modules.softmax_attention import attend
 
 __all__ = [
@@ -55,6 +55,7 @@ __all__ = [
     "RopeScaling",
     "RotaryEmbedding",
     "SinkAttention",
+    "SinkCache",
     "SinusoidalPositions",
     "TransformerBlock",
     "TransformerLM",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from nas.modules.cache import KVCache, append, forget
+from nas.modules.cache import KVCache, append, check_kind, forget
 from nas.modules.heads import Heads
 from nas.modules.rope import RotaryEmbedding
 from nas.modules.softmax_attention import attend
@@ -79,6 +79,7 @@ class Attention(nn.Module):
         Raises:
             ValueError: x has another shape, or the cache is not of this module, batch, dtype and device.
         """
+        check_kind(cache, KVCache)
         q, k, v = self.heads.split(x)
         start = 0 if cache is None else cache.length
         end = start + x.shape[1]

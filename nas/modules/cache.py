@@ -1,18 +1,18 @@
-"""What attention remembers of a text: keys and values of its tokens."""
+"""What attention remembers of a text, keys and values of its tokens, and checks of what is given as such."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 
 class KVCache(NamedTuple):
-    """Keys and values of the tokens so far, as a value: whoever continues from it leaves it as it is.
+    """Attention's keys and values of the tokens so far, as a value: whoever continues from it leaves it as it is.
 
     Attributes:
-        k, v: (N, kv_heads, S, size); with a window only what later tokens see.
+        k, v: (N, kv_heads, S, size), keys rotated; with a window only what later tokens see.
         length: tokens so far, forgotten ones included.
     """
 
@@ -21,8 +21,8 @@ class KVCache(NamedTuple):
     length: int
 
 
-def append(cache: KVCache | None, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-    """Cached keys and values, followed by new ones (N, kv_heads, T, size).
+def append(cache: Any, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    """The keys and values of a cache, None for none, followed by new ones (N, kv_heads, T, size).
 
     Raises:
         ValueError: other batch, heads, size, dtype or device than the cache's.
@@ -49,6 +49,15 @@ def forget(k: Tensor, v: Tensor, window: int | None, first: int = 0) -> tuple[Te
         return torch.cat((x[..., :first, :], x[..., newest:, :]), -2)  # a copy: a view would keep the rest in memory
 
     return kept(k), kept(v)
+
+
+def check_kind(state: object, kind: type) -> None:
+    """Raises ValueError unless a state is None or of the kind that a module makes."""
+    if state is not None and not isinstance(state, kind):
+        raise ValueError(
+            f"the state of this module is a {kind.__name__}, got a {type(state).__name__}; give it the state that the "
+            "same module made, or begin a new text with None"
+        )
 
 
 def check_fits(name: str, kept: Tensor, new: Tensor) -> None:

@@ -56,9 +56,9 @@ class FeedForward(nn.Module):
         super().__init__()
         if kind not in ("plain", "gated", "binary"):
             raise ValueError(f"kind is plain, gated or binary, got {kind!r}")
+        if dim < 1 or multiple_of < 1 or (hidden is not None and hidden < 1):
+            raise ValueError(f"dim, hidden and multiple_of are at least 1, got {dim}, {hidden} and {multiple_of}")
         hidden = hidden_size(dim, kind, multiple_of) if hidden is None else hidden
-        if dim < 1 or hidden < 1:
-            raise ValueError(f"dim and hidden are at least 1, got {dim} and {hidden}")
         self.dim = dim
         self.kind = kind
         self.w = nn.Linear(dim, hidden, bias=bias)

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from nas.modules.cache import check_fits
+from nas.modules.cache import check_fits, check_kind
 from nas.modules.heads import Heads
 from nas.modules.memory import EluPlusOne, Memory, empty_memory, full_precision, read, write
 from nas.modules.rope import RotaryEmbedding
@@ -119,6 +119,7 @@ class InfiniAttention(nn.Module):
         Raises:
             ValueError: x has another shape, or the state is not of this module, batch, dtype and device.
         """
+        check_kind(state, InfiniState)
         q, k, v = self.heads.split(x)
         memory = None
         if state is not None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor, nn
 
-from nas.modules.cache import check_fits
+from nas.modules.cache import check_fits, check_kind
 from nas.modules.heads import Heads
 from nas.modules.memory import EluPlusOne, Memory, divide, empty_memory, full_precision
 
@@ -80,6 +80,7 @@ class LinearAttention(nn.Module):
         Raises:
             ValueError: x has another shape, or the memory is not of this module, batch, dtype and device.
         """
+        check_kind(memory, Memory)
         q, k, v = self.heads.split(x)
         strength = None if self.strength is None else self.strength(x).sigmoid().transpose(1, 2)[..., None]
         with full_precision(x.device):

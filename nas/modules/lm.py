@@ -146,8 +146,10 @@ class TransformerLM(nn.Module):
                 logits, state = self.stream(token[:, None], state)
 
     def _embed(self, tokens: Tensor, offset: int) -> Tensor:
-        if tokens.dim() != 2 or tokens.is_floating_point():
-            raise ValueError(f"tokens are whole numbers (batch, tokens), got {tokens.dtype} {tuple(tokens.shape)}")
+        if tokens.dim() != 2 or tokens.dtype not in (torch.int64, torch.int32):
+            raise ValueError(
+                f"tokens are int64 or int32 (batch, tokens), got {tokens.dtype} {tuple(tokens.shape)}; use .long()"
+            )
         x = self.embed(tokens)
         return x if self.positions is None else self.positions(x, offset)
 
@@ -172,8 +174,9 @@ def draw(
     """A token for each text, by softmax(logits / temperature); the likeliest for temperature 0."""
     if temperature == 0:
         return logits.argmax(-1)
-    logits = logits.float() / temperature
+    logits = logits.float()
     if top_k is not None and top_k < logits.shape[-1]:
-        least = logits.topk(top_k).values[:, -1:]
-        logits = logits.masked_fill(logits < least, -torch.inf)
+        kept = logits.topk(top_k)
+        logits = torch.full_like(logits, -torch.inf).scatter(-1, kept.indices, kept.values)
+    logits = (logits - logits.amax(-1, keepdim=True)) / temperature  # the largest is 0 and stays finite
     return torch.multinomial(logits.softmax(-1), 1, generator=generator)[:, 0]

@@ -8,18 +8,31 @@ sink_tokens + window - 1, however long the text.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from nas.modules.cache import KVCache, append, forget
+from nas.modules.cache import append, check_kind, forget
 from nas.modules.heads import Heads
 from nas.modules.rope import RotaryEmbedding
 from nas.modules.softmax_attention import attend
 
 if TYPE_CHECKING:
     from jaxtyping import Float
+
+
+class SinkCache(NamedTuple):
+    """Keys and values of what later tokens see, as a value: whoever continues from it leaves it as it is.
+
+    Attributes:
+        k, v: (N, kv_heads, S, size), of at most sink_tokens + window - 1 tokens; keys are not rotated.
+        length: tokens so far, forgotten ones included.
+    """
+
+    k: Tensor
+    v: Tensor
+    length: int
 
 
 class SinkAttention(nn.Module):
@@ -64,19 +77,18 @@ class SinkAttention(nn.Module):
         return y
 
     def stream(
-        self, x: Float[Tensor, "batch tokens dim"], cache: KVCache | None
-    ) -> tuple[Float[Tensor, "batch tokens dim"], KVCache]:
+        self, x: Float[Tensor, "batch tokens dim"], cache: SinkCache | None
+    ) -> tuple[Float[Tensor, "batch tokens dim"], SinkCache]:
         """The next T >= 1 tokens of texts of which ``cache`` holds the beginning; None at the start.
-
-        The cache holds unrotated keys of at most sink_tokens + window - 1 tokens.
 
         Raises:
             ValueError: x has another shape, or the cache is not of this module, batch, dtype and device.
         """
+        check_kind(cache, SinkCache)
         q, k, v = self.heads.split(x)
         k, v = append(cache, k, v)
         end = x.shape[1] if cache is None else cache.length + x.shape[1]
-        cache = KVCache(*forget(k, v, self.window, self.sink_tokens), end)
+        cache = SinkCache(*forget(k, v, self.window, self.sink_tokens), end)
         if self.rope is not None:
             q, k = self._rotate(self.rope, q, k, end)
         y = attend(q, k, v, window=self.window, first=min(self.sink_tokens, k.shape[-2]), scale=self.heads.size**-0.5)

@@ -2,8 +2,7 @@
 
 Blocks with RMSNorm before each part, rotary positions, no biases, and an FFN (Shazeer 2020, arXiv 2002.05202) that is
     plain: act(x W) W2,   gated: (act(x W) * x V) W2,   binary: act(x W, x V) W2.
-The head has weights of its own, not the embedding's: for an alphabet of 256 bytes they cost little, and the first
-predictions are then almost uniform.
+The head has weights of its own, not the embedding's, which for an alphabet of 256 bytes cost little.
 """
 
 from __future__ import annotations

@@ -232,8 +232,8 @@ def test_an_exported_file_is_an_activation(tmp_path):
     ("options", "message"),
     [
         ({"kind": "glu"}, "kind is plain, gated or binary, got 'glu'"),
-        ({"hidden": 0}, "dim and hidden are at least 1, got 12 and 0"),
-        ({"dim": 0}, "dim and hidden are at least 1, got 0"),
+        ({"hidden": 0}, "dim, hidden and multiple_of are at least 1, got 12, 0"),
+        ({"dim": 0}, "dim, hidden and multiple_of are at least 1, got 0"),
         ({"multiple_of": 0}, "at least 1.*0"),
     ],
 )

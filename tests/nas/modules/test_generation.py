@@ -48,8 +48,9 @@ def test_generation_reads_the_whole_prompt(piece):
 
 
 def test_tokens_come_one_by_one_as_they_are_asked_for():
-    lm, read = plain(), []
+    lm, read, graphs = plain(), [], []
     lm.embed.register_forward_hook(lambda module, args, x: read.append(x.shape[1]))
+    lm.head.register_forward_hook(lambda module, args, y: graphs.append(y.requires_grad))
     stream = lm.generate_stream(tokens(8), 3, piece=5)
     assert read == []
     token = next(stream)
@@ -61,6 +62,7 @@ def test_tokens_come_one_by_one_as_they_are_asked_for():
     next(stream)
     assert next(stream, None) is None
     assert read == [5, 3, 1, 1]  # the last token is not read
+    assert not any(graphs)  # though gradients are on where the tokens are used
     assert torch.equal(lm.generate(tokens(8), 0), tokens(8))
 
 
@@ -118,7 +120,7 @@ def test_a_temperature_near_zero_takes_the_likeliest(logits):
     [
         (torch.zeros(2, 0).long(), {}, r"a prompt has tokens \(batch, tokens\), got \(2, 0\); give it one at least"),
         (torch.zeros(3).long(), {}, r"a prompt has tokens \(batch, tokens\), got \(3,\)"),
-        (torch.zeros(2, 3), {}, r"tokens are whole numbers \(batch, tokens\), got torch.float32 \(2, 3\)"),
+        (torch.zeros(2, 3), {}, r"tokens are int64 or int32 \(batch, tokens\), got torch.float32 \(2, 3\)"),
         (tokens(), {"temperature": -1}, "temperature is at least 0, top_k and piece at least 1, got -1, None and 1024"),
         (tokens(), {"top_k": 0}, "top_k and piece at least 1, got 1.0, 0 and 1024"),
         (tokens(), {"piece": 0}, "top_k and piece at least 1, got 1.0, None and 0"),

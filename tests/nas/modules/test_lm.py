@@ -135,26 +135,28 @@ def wide(dim=64, vocabulary=500, order="pre", depth=6, **options):
 
 
 @pytest.mark.parametrize("tie", [True, False])
-def test_weights_start_as_gpt_2s(tie):
+def test_weights_start_small_and_smaller_at_the_end_of_a_branch(tie):
     lm = wide(tie=tie)
+    small = math.sqrt(2 / (64 + 4 * 64))  # Nguyen, Salazar 2019: 64 channels in, 256 out
     for name, parameter in lm.named_parameters():
         if name.endswith("bias"):
             assert not parameter.any()
         elif "norm" in name:
             assert (parameter == 1).all()
         else:
-            expected = 0.02 / math.sqrt(12) if ".out." in name else 0.02
+            expected = small / math.sqrt(12) if ".out." in name else small
             assert parameter.std().item() == pytest.approx(expected, rel=5 / math.sqrt(2 * parameter.numel())), name
             assert abs(parameter.mean().item()) < 5 * expected / math.sqrt(parameter.numel())
 
 
-@pytest.mark.parametrize("tie", [True, False])
 @pytest.mark.parametrize("order", ORDERS)
 @torch.no_grad()
-def test_the_first_loss_is_that_of_a_guess(order, tie):
-    lm, text = wide(order=order, tie=tie), torch.randint(500, (8, 33), generator=torch.Generator().manual_seed(1))
+def test_the_first_loss_is_nearly_that_of_a_guess(order):
+    """Logits of a normalised x have the variance 2/5, and of x + norm(r) up to twice that; half of it is lost."""
+    lm, text = wide(order=order), torch.randint(500, (8, 33), generator=torch.Generator().manual_seed(1))
     loss = nn.functional.cross_entropy(lm(text[:, :-1]).flatten(0, 1), text[:, 1:].flatten())
-    assert loss.item() == pytest.approx(math.log(500), abs=0.1)
+    most = 2 if order == "dual" else 1
+    assert math.log(500) < loss.item() < math.log(500) + most * 0.2 + 0.1
 
 
 @pytest.mark.parametrize("order", ORDERS)
@@ -175,7 +177,7 @@ def test_a_tiny_model_learns_a_pattern_in_which_the_last_token_does_not_tell_the
 @pytest.mark.parametrize("wrong", [torch.zeros(2, 3), torch.zeros(2, 3).bool(), torch.zeros(3).long()])
 def test_other_inputs_than_whole_numbers_are_refused(wrong):
     for read in (plain(), plain().stream):
-        with pytest.raises(ValueError, match=r"tokens are whole numbers \(batch, tokens\), got torch"):
+        with pytest.raises(ValueError, match=r"tokens are int64 or int32 \(batch, tokens\), got torch"):
             read(wrong)
 
 
