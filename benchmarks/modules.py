@@ -3,7 +3,7 @@
     python benchmarks/modules.py [--lengths 1024 4096 16384 65536] [--threads 2] [--device auto] [--json]
 
 Every case runs in a process of its own, forward and backward, and takes turns with no other. Time is the median of
-repeats that fill three seconds, at least one after a first that is not counted (that compiles). Memory is the growth of
+repeats that fill ``--seconds``, at least one after a first that is not counted (that compiles). Memory is the growth of
 the process's peak (of torch's allocator on a GPU) during a single forward and backward pass, before anything else ran.
 The plain compositions are what one would write from the papers' equations with matrix products and softmax.
 """
@@ -28,9 +28,8 @@ from trainers.environment import environment
 from trainers.run import pick_device
 
 DIM, HEADS, SIZE, SEGMENT, WINDOW = 256, 4, 64, 2048, 1024
-REPEAT_SECONDS = 3.0
 QUADRATIC = 4096
-"""Compositions that hold all scores in memory are measured up to this length."""
+"""What holds all scores in memory is measured up to this length."""
 
 
 class PlainRope(nn.Module):
@@ -96,15 +95,31 @@ class PlainInfini(PlainAttention):
         return self.out(torch.cat(parts, -2).transpose(1, 2).flatten(2))
 
 
+class Both(nn.Module):
+    """Queries and keys rotated, as attention does it: with one table for both."""
+
+    def __init__(self, rope: nn.Module) -> None:
+        super().__init__()
+        self.rope = rope
+
+    def forward(self, qk: Tensor) -> Tensor:
+        q, k = qk.unbind()
+        if isinstance(self.rope, PlainRope):
+            return torch.stack((self.rope(q), self.rope(k)))
+        assert isinstance(self.rope, RotaryEmbedding)
+        table = self.rope.table(q)
+        return torch.stack((self.rope.rotate(q, table), self.rope.rotate(k, table)))
+
+
 def rope() -> RotaryEmbedding:
     return RotaryEmbedding(SIZE)
 
 
 CASES: dict[str, dict[str, Callable[[int], nn.Module]]] = {
     "rope": {
-        "plain": PlainRope,
-        "half": lambda length: rope(),
-        "interleaved": lambda length: RotaryEmbedding(SIZE, layout="interleaved"),
+        "plain": lambda length: Both(PlainRope(length)),
+        "half": lambda length: Both(rope()),
+        "interleaved": lambda length: Both(RotaryEmbedding(SIZE, layout="interleaved")),
     },
     "attention": {
         "plain": PlainAttention,
@@ -118,6 +133,7 @@ CASES: dict[str, dict[str, Callable[[int], nn.Module]]] = {
     },
     "infini": {
         "plain": PlainInfini,
+        "Attention, to everything": lambda length: Attention(DIM, HEADS, rope=rope()),
         "InfiniAttention": lambda length: InfiniAttention(DIM, HEADS, SEGMENT, rope=rope()),
         "InfiniAttention, checkpointed": lambda length: InfiniAttention(
             DIM, HEADS, SEGMENT, rope=rope(), checkpoint_segments=True
@@ -126,13 +142,15 @@ CASES: dict[str, dict[str, Callable[[int], nn.Module]]] = {
 }
 
 
-def measure(group: str, variant: str, length: int, compiled: bool, device: torch.device) -> dict[str, float]:
+def measure(
+    group: str, variant: str, length: int, compiled: bool, device: torch.device, seconds: float
+) -> dict[str, float]:
     """Milliseconds and peak MB of a forward and backward pass of one text."""
     torch.manual_seed(0)
     model = CASES[group][variant](length).to(device)
     if compiled:
         model.compile()
-    shape = (1, HEADS, length, SIZE) if group == "rope" else (1, length, DIM)
+    shape = (2, 1, HEADS, length, SIZE) if group == "rope" else (1, length, DIM)
     x = torch.randn(shape, device=device, requires_grad=True)
     grad = torch.randn(shape, device=device)
 
@@ -146,7 +164,7 @@ def measure(group: str, variant: str, length: int, compiled: bool, device: torch
     before = peak_megabytes(device)
     first = run()
     memory = peak_megabytes(device) - before
-    budget = REPEAT_SECONDS if compiled or first < 10 else 0
+    budget = seconds if compiled or first < 10 else 0
     times = [run()] if budget else [first]
     while sum(times) < budget:
         times.append(run())
@@ -159,8 +177,8 @@ def peak_megabytes(device: torch.device) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def in_a_process(case: list[str], threads: int) -> dict[str, float]:
-    command = [sys.executable, __file__, "--threads", str(threads), "--case", *case]
+def in_a_process(case: list[str], threads: int, seconds: float) -> dict[str, float]:
+    command = [sys.executable, __file__, "--threads", str(threads), "--seconds", str(seconds), "--case", *case]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"{' '.join(case)}: {done.stderr[-500:]}")
@@ -168,27 +186,29 @@ def in_a_process(case: list[str], threads: int) -> dict[str, float]:
     return result
 
 
-def rows(lengths: list[int], groups: list[str], threads: int, device: str) -> list[dict[str, object]]:
+def rows(
+    lengths: list[int], groups: list[str], modes: list[str], threads: int, seconds: float, device: str
+) -> list[dict[str, object]]:
     found: list[dict[str, object]] = []
     for group in groups:
         for length in lengths:
             plain = None
             for variant in CASES[group]:
-                quadratic = variant == "plain" and group in ("attention", "window")
-                if quadratic and length > QUADRATIC:
+                if length > QUADRATIC and (group == "attention" or (group, variant) == ("window", "plain")):
                     continue
-                for compiled in (False, True):
+                for mode in modes:
+                    compiled = mode == "compiled"
                     if compiled and length > QUADRATIC:
-                        continue  # the same kernels, once more
+                        continue  # fused kernels take nearly all of the time, compiled or not
                     case = [group, variant, str(length), str(int(compiled)), device]
-                    result = in_a_process(case, threads)
+                    result = in_a_process(case, threads, seconds)
                     if variant == "plain" and not compiled:
                         plain = result["ms"]
                     found.append(
                         {
                             "part": group,
                             "variant": variant,
-                            "mode": "compiled" if compiled else "eager",
+                            "mode": mode,
                             "length": length,
                             "ms": round(result["ms"], 2),
                             "mb": None if compiled else round(result["mb"], 1),
@@ -203,7 +223,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--lengths", nargs="+", type=int, default=[1024, 4096, 16384, 65536])
     parser.add_argument("--parts", nargs="+", choices=list(CASES), default=list(CASES))
+    parser.add_argument("--modes", nargs="+", choices=["eager", "compiled"], default=["eager", "compiled"])
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--seconds", type=float, default=3.0, help="that the repeats of a case fill")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--case", nargs=5, help=argparse.SUPPRESS)
@@ -211,10 +233,12 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     if arguments.case:
         group, variant, length, compiled, device = arguments.case
-        print(json.dumps(measure(group, variant, int(length), compiled == "1", pick_device(device))))
+        result = measure(group, variant, int(length), compiled == "1", pick_device(device), arguments.seconds)
+        print(json.dumps(result))
         return
     device = pick_device(arguments.device)
-    found = rows(arguments.lengths, arguments.parts, arguments.threads, arguments.device)
+    a = arguments
+    found = rows(a.lengths, a.parts, a.modes, a.threads, a.seconds, a.device)
     report(found, environment(device, "fp32", ""), arguments.threads, arguments.json)
 
 

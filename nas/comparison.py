@@ -44,7 +44,7 @@ class ComparisonConfig(Section):
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
     task: ComponentConfig
-    act: str = "SiLU"
+    act: str = Field("SiLU", validate_default=True)
     model: dict[str, Any] = Field(default_factory=dict)
     variants: dict[str, dict[str, Any]] = Field(min_length=1)
     recipe: RecipeConfig = RecipeConfig()
@@ -97,32 +97,38 @@ def load_comparison(name: str, overrides: list[str] | None = None) -> Comparison
         raise ConfigError(
             source, [f"variants: a comparison names its models; if it is a search, run nas search {name}"]
         )
+    values, component_faults = _checked_components(values)
     config, found = check(ComparisonConfig, values)
-    faults += found
-    if config is not None:
-        config, found = _checked(config)
-        faults += found
+    faults += found + component_faults
+    if config is not None and not faults:
+        faults += _task_faults(config)
     if faults or config is None:
         raise ConfigError(source, faults)
     return config
 
 
-def _checked(config: ComparisonConfig) -> tuple[ComparisonConfig, list[str]]:
-    """The configuration with the options of its components as those want them, and what is wrong with them."""
-    options, faults = tasks.check(config.task.name, config.task.options)
-    faults = [f"task: {fault}" for fault in faults]
-    task = ComponentConfig(name=config.task.name, **options)
-    variants = {}
-    for name, own in config.variants.items():
-        scalings = own.get("scalings", [])
-        if not isinstance(scalings, list) or not set(scalings) <= set(SCALINGS):
-            faults.append(f"variants.{name}.scalings: a list of {', '.join(SCALINGS)}, got {scalings!r}")
-        plain = {key: value for key, value in own.items() if key != "scalings"}
-        options, found = models.check("gpt", config.model | plain)
-        faults += [f"variants.{name}: {fault}" for fault in found]
-        variants[name] = options | ({"scalings": scalings} if scalings else {})
-    config = config.model_copy(update={"task": task, "variants": variants})
-    return config, faults or _task_faults(config)
+def _checked_components(values: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """The values with the options of task and models as those want them, and what is wrong with them."""
+    checked, faults = dict(values), []
+    task, model, variants = (values.get(key, {}) for key in ("task", "model", "variants"))
+    if isinstance(task, dict) and isinstance(task.get("name"), str):
+        options, found = tasks.check(task["name"], {key: value for key, value in task.items() if key != "name"})
+        checked["task"] = {"name": task["name"], **options}
+        faults += [f"task: {fault}" for fault in found]
+    if isinstance(variants, dict) and isinstance(model, dict):
+        checked["variants"] = {str(name): own for name, own in variants.items()}
+        for name, own in checked["variants"].items():
+            if not isinstance(own, dict):
+                continue
+            scalings = own.get("scalings", [])
+            if not isinstance(scalings, list) or not set(map(str, scalings)) <= set(SCALINGS):
+                faults.append(f"variants.{name}.scalings: a list of {', '.join(SCALINGS)}, got {scalings!r}")
+            options, found = models.check(
+                "gpt", model | {key: value for key, value in own.items() if key != "scalings"}
+            )
+            faults += [f"variants.{name}: {fault}" for fault in found]
+            checked["variants"][name] = options | ({"scalings": scalings} if scalings else {})
+    return checked, faults
 
 
 def _task_faults(config: ComparisonConfig) -> list[str]:

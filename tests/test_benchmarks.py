@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -73,3 +74,30 @@ def test_step_times_are_printed_for_every_variant():
     assert by_variant["plain loop"]["speed_to_plain_loop"] == 1
     assert len(by_variant) == 7
     assert all(row["ms_a_step"] > 0 for row in found["rows"])
+
+
+@pytest.mark.parametrize(
+    ("part", "ours"), [("attention", "Attention"), ("window", "Attention, window"), ("infini", "InfiniAttention")]
+)
+def test_plain_compositions_compute_what_the_components_compute(part, ours, monkeypatch):
+    spec = importlib.util.spec_from_file_location("benchmark_modules", FOLDER / "modules.py")
+    benchmark = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(benchmark)
+    monkeypatch.setattr(benchmark, "SEGMENT", 8)
+    monkeypatch.setattr(benchmark, "WINDOW", 5)
+    torch.manual_seed(0)
+    plain, module = (benchmark.CASES[part][name](24) for name in ("plain", ours))
+    with torch.no_grad():
+        module.heads.qkv.weight.copy_(torch.cat([p.weight for p in (plain.q, plain.k, plain.v)]))
+        module.heads.out.weight.copy_(plain.out.weight)
+    x = torch.randn(1, 24, benchmark.DIM)
+    torch.testing.assert_close(module(x), plain(x), atol=1e-5, rtol=1e-4)
+
+
+def test_modules_measures_time_and_memory_of_each_case():
+    found = json.loads(
+        run("modules.py", "--lengths", "64", "--parts", "rope", "--modes", "eager", "--seconds", "0.1", "--json").stdout
+    )
+    assert [row["variant"] for row in found["rows"]] == ["plain", "half", "interleaved"]
+    assert all(row["ms"] > 0 and row["length"] == 64 for row in found["rows"])
+    assert found["rows"][0]["speed_to_plain"] == 1
