@@ -12,7 +12,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nas.modules import (
-    DynamicNTKScaling,
     LinearScaling,
     NTKScaling,
     RopeScaling,
@@ -27,7 +26,7 @@ from trainers.models import models
 from trainers.tasks import Task, tasks
 from trainers.trial import Component, Recipe
 
-SCALINGS = ("linear", "ntk", "dynamic", "yarn")
+SCALINGS = ("linear", "ntk", "yarn")
 
 
 @dataclass(frozen=True)
@@ -153,7 +152,6 @@ def rescale(model: nn.Module, scaling: str, trained: int, length: int) -> None:
     makers: dict[str, RopeScaling] = {
         "linear": LinearScaling(s),
         "ntk": NTKScaling(s),
-        "dynamic": DynamicNTKScaling(1.0, trained),
         "yarn": YaRNScaling(s, trained),
     }
     for module in model.modules():

@@ -76,7 +76,7 @@ def test_every_variant_is_trained_with_every_seed(small):
         ),
         (
             "variants={a: {scalings: [linaer]}}",
-            "variants.a.scalings: a list of linear, ntk, dynamic, yarn, got ['linaer']",
+            "variants.a.scalings: a list of linear, ntk, yarn, got ['linaer']",
         ),
         ("variants={a: {attention: infini, positions: alibi}}", "variants.a: model.positions=alibi needs scores"),
         ("variants={}", "variants: "),
