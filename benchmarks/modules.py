@@ -2,10 +2,10 @@
 
     python benchmarks/modules.py [--lengths 1024 4096 16384 65536] [--threads 2] [--device auto] [--json]
 
-Every case runs in a process of its own, forward and backward, and takes turns with no other. Time is the median of
-repeats that fill ``--seconds``, at least one after a first that is not counted (that compiles). Memory is the growth of
-the process's peak (of torch's allocator on a GPU) during a single forward and backward pass, before anything else ran.
-The plain compositions are what one would write from the papers' equations with matrix products and softmax.
+Every case is forward and backward, in processes of its own, one for time and one for memory, which take turns. Time is
+the median of repeats that fill ``--seconds``, after a first that compiles. Memory is by how much the peak of a process
+(of torch's allocator on a GPU) exceeds what it used before. The plain compositions are what one would write from the
+papers' equations with matrix products and softmax; "x plain" is the speed to theirs in the same mode.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import resource
+import os
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -142,10 +143,8 @@ CASES: dict[str, dict[str, Callable[[int], nn.Module]]] = {
 }
 
 
-def measure(
-    group: str, variant: str, length: int, compiled: bool, device: torch.device, seconds: float
-) -> dict[str, float]:
-    """Milliseconds and peak MB of a forward and backward pass of one text."""
+def case(group: str, variant: str, length: int, compiled: bool, device: torch.device) -> Callable[[], float]:
+    """A forward and backward pass of one text, which gives its seconds."""
     torch.manual_seed(0)
     model = CASES[group][variant](length).to(device)
     if compiled:
@@ -161,28 +160,60 @@ def measure(
             torch.cuda.synchronize()
         return time.perf_counter() - start
 
-    before = peak_megabytes(device)
+    return run
+
+
+def milliseconds(run: Callable[[], float], seconds: float) -> float:
+    """Median of the repeats that fill so many seconds; the first, which compiles, counts only if it is long enough."""
     first = run()
-    memory = peak_megabytes(device) - before
-    budget = seconds if compiled or first < 10 else 0
-    times = [run()] if budget else [first]
-    while sum(times) < budget:
+    times = [first] if first > max(10.0, seconds) else [run()]
+    while sum(times) < seconds:
         times.append(run())
-    return {"ms": 1000 * statistics.median(times), "mb": memory}
+    return 1000 * statistics.median(times)
 
 
-def peak_megabytes(device: torch.device) -> float:
+def megabytes(run: Callable[[], float], device: torch.device) -> float | None:
+    """By how much the peak of memory in use exceeds what is in use before; None where nothing says so."""
     if device.type == "cuda":
-        return torch.cuda.max_memory_allocated() / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        run()
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        run()
+        return (torch.cuda.max_memory_allocated() - before) / 2**20
+    if not Path("/proc/self/clear_refs").exists():
+        return None
+    Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak begins anew
+    before = _resident("VmRSS")
+    run()
+    return (_resident("VmHWM") - before) / 1024
 
 
-def in_a_process(case: list[str], threads: int, seconds: float) -> dict[str, float]:
-    command = [sys.executable, __file__, "--threads", str(threads), "--seconds", str(seconds), "--case", *case]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+def _resident(name: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith(name)).split()[1])
+
+
+def child(arguments: list[str], seconds: float) -> None:
+    """What a process of its own does: one case's time or memory, as JSON."""
+    what, group, variant, length, mode, device_name = arguments
+    device = pick_device(device_name)
+    run = case(group, variant, int(length), mode == "compiled", device)
+    if what == "ms":
+        print(json.dumps(milliseconds(run, seconds)))
+        return
+    warm = run if mode == "compiled" else case(group, variant, min(int(length), 64), False, device)
+    warm()  # starts threads, and compiles
+    print(json.dumps(megabytes(run, device)))
+
+
+def in_a_process(arguments: list[str], threads: int, seconds: float) -> float | None:
+    command = [sys.executable, __file__, "--threads", str(threads), "--seconds", str(seconds), "--case", *arguments]
+    # glibc then gives tensors back at once, and memory in use is what tensors use; slower, so not where time is taken
+    environment = os.environ | ({"MALLOC_MMAP_THRESHOLD_": "65536"} if arguments[0] == "mb" else {})
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode:
-        raise RuntimeError(f"{' '.join(case)}: {done.stderr[-500:]}")
-    result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+        raise RuntimeError(f"{' '.join(arguments)}: {done.stderr[-500:]}")
+    result: float | None = json.loads(done.stdout.splitlines()[-1])
     return result
 
 
@@ -192,27 +223,28 @@ def rows(
     found: list[dict[str, object]] = []
     for group in groups:
         for length in lengths:
-            plain = None
+            plain: dict[str, float] = {}
             for variant in CASES[group]:
                 if length > QUADRATIC and (group == "attention" or (group, variant) == ("window", "plain")):
                     continue
                 for mode in modes:
-                    compiled = mode == "compiled"
-                    if compiled and length > QUADRATIC:
+                    if mode == "compiled" and length > QUADRATIC:
                         continue  # fused kernels take nearly all of the time, compiled or not
-                    case = [group, variant, str(length), str(int(compiled)), device]
-                    result = in_a_process(case, threads, seconds)
-                    if variant == "plain" and not compiled:
-                        plain = result["ms"]
+                    arguments = [group, variant, str(length), mode, device]
+                    ms = in_a_process(["ms", *arguments], threads, seconds)
+                    mb = in_a_process(["mb", *arguments], threads, seconds)
+                    assert ms is not None
+                    if variant == "plain":
+                        plain[mode] = ms
                     found.append(
                         {
                             "part": group,
                             "variant": variant,
                             "mode": mode,
                             "length": length,
-                            "ms": round(result["ms"], 2),
-                            "mb": None if compiled else round(result["mb"], 1),
-                            "speed_to_plain": None if plain is None else round(plain / result["ms"], 2),
+                            "ms": round(ms, 2),
+                            "mb": None if mb is None else round(mb, 1),
+                            "speed_to_plain": round(plain[mode] / ms, 2) if mode in plain else None,
                         }
                     )
                     print(found[-1], file=sys.stderr)
@@ -228,13 +260,11 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=3.0, help="that the repeats of a case fill")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--case", nargs=5, help=argparse.SUPPRESS)
+    parser.add_argument("--case", nargs=6, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     if arguments.case:
-        group, variant, length, compiled, device = arguments.case
-        result = measure(group, variant, int(length), compiled == "1", pick_device(device), arguments.seconds)
-        print(json.dumps(result))
+        child(arguments.case, arguments.seconds)
         return
     device = pick_device(arguments.device)
     a = arguments

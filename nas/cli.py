@@ -187,18 +187,17 @@ def compare(
 ) -> None:
     """Train small models of text that differ in their parts, and print how they compare."""
     from nas import comparison_table as view
-    from nas.comparison import load_comparison, run_comparison
+    from nas.comparison import load_comparison
+    from nas.comparison_run import run_comparison
     from trainers.environment import environment
     from trainers.run import pick_device
 
     experiment = load_comparison(config, overrides)
-    count, total = 0, experiment.seeds * len(experiment.variants)
+    total = experiment.seeds * len(experiment.variants)
+    typer.echo(f"{total} trainings, {min(total, experiment.workers)} at a time", err=True)
 
     def done(name: str, seed: int, outcome: Outcome) -> None:
-        nonlocal count
-        count += 1
-        what = outcome.reason or f"{outcome.seconds:.0f} s"
-        typer.echo(f"{count} of {total}: {name}, seed {seed}: {what}", err=True)
+        typer.echo(f"{name}, seed {seed}: {view.outcome_line(experiment, outcome)}", err=True)
 
     results = run_comparison(experiment, done)
     about = environment(pick_device("auto"), "fp32", "")
@@ -208,6 +207,8 @@ def compare(
         console = _console()
         console.print(view.comparison_table(experiment, results))
         console.print(view.comparison_note(experiment, about), style="dim", markup=False)
+    if all(outcome.reason for outcomes in results.values() for outcome in outcomes):
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -1,28 +1,39 @@
-"""Comparisons of models of text as YAML: which parts, trained on what, read at which lengths; and their runs."""
+"""Comparisons of models of text as YAML: which parts, trained on what, read at which lengths."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Literal
 
 import torch
-from pydantic import Field, PositiveInt, field_validator
+from pydantic import Field, PositiveFloat, PositiveInt, field_validator
 
-from nas.config import RecipeConfig
 from nas.yaml_config import ComponentConfig, ConfigError, Section, check, load_values
 from search_spaces.known import known_expression
 from search_spaces.parser import ParseError, parse
-from trainers.activation import make_act
-from trainers.comparison import SCALINGS, Outcome, Variant, run_variant
-from trainers.models import ModelError, models
-from trainers.tasks import Task, TaskError, tasks
-from trainers.trial import Component
+from trainers.comparison import SCALINGS, Variant, build, rescale
+from trainers.models import models
+from trainers.tasks import tasks
+from trainers.trial import Component, Recipe
 
-Results = dict[str, list[Outcome]]
-"""For each variant the outcome of each seed, in order."""
+_LONGEST = 2**20
+"""Tokens of a test text."""
+
+
+class TrainingConfig(Section):
+    """How all models of a comparison are trained, with AdamW; see :class:`trainers.trial.Recipe`."""
+
+    batch_size: PositiveInt = 32
+    learning_rate: PositiveFloat = 3e-3
+    schedule: Literal["cosine", "triangle"] = "cosine"
+    warmup: float = Field(0.1, ge=0, le=1)
+    momentum: float = Field(0.9, gt=0, lt=1)
+    beta2: float = Field(0.95, gt=0, lt=1)
+    weight_decay: float = Field(0.1, ge=0)
+    clip_norm: PositiveFloat | None = 1.0
+
+    def recipe(self) -> Recipe:
+        return Recipe(optimizer="adamw", **self.model_dump())
 
 
 class ComparisonConfig(Section):
@@ -34,7 +45,7 @@ class ComparisonConfig(Section):
         model: options of ``gpt`` that all have.
         variants: for each model's name, the options that only it has; and ``scalings``, with which its rotary positions
             are tested again.
-        recipe: how all are trained, with AdamW.
+        recipe: how all are trained.
         steps: of training.
         lengths: tokens of the test texts.
         tests: test texts of each length.
@@ -47,7 +58,7 @@ class ComparisonConfig(Section):
     act: str = Field("SiLU", validate_default=True)
     model: dict[str, Any] = Field(default_factory=dict)
     variants: dict[str, dict[str, Any]] = Field(min_length=1)
-    recipe: RecipeConfig = RecipeConfig()
+    recipe: TrainingConfig = TrainingConfig()
     steps: PositiveInt = 1000
     lengths: tuple[PositiveInt, ...] = Field(min_length=1)
     tests: PositiveInt = 256
@@ -57,12 +68,30 @@ class ComparisonConfig(Section):
     @field_validator("act")
     @classmethod
     def _formula(cls, value: str) -> str:
-        with contextlib.suppress(KeyError):
+        try:
             return str(known_expression(value))
+        except KeyError as error:
+            if value.isidentifier() and value not in ("x", "x1", "x2"):
+                raise ValueError(error.args[0]) from error
         try:
             return str(parse(value))
         except ParseError as error:
             raise ValueError(f"act is the name or the formula of an activation: {error}") from error
+
+    @field_validator("variants")
+    @classmethod
+    def _names(cls, value: dict[str, Any]) -> dict[str, Any]:
+        for name in value:
+            if not name.isprintable() or not 1 <= len(name) <= 60:
+                raise ValueError(f"a variant's name is a line of 1 to 60 characters, got {name[:80]!r}")
+        return value
+
+    @field_validator("lengths")
+    @classmethod
+    def _not_too_long(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if max(value, default=0) > _LONGEST:
+            raise ValueError(f"test texts have up to {_LONGEST:,} tokens, got {max(value):,}")
+        return value
 
     def trainings(self) -> Iterator[tuple[str, Variant]]:
         """Every training, all variants of the first seed first."""
@@ -101,7 +130,7 @@ def load_comparison(name: str, overrides: list[str] | None = None) -> Comparison
     config, found = check(ComparisonConfig, values)
     faults += found + component_faults
     if config is not None and not faults:
-        faults += _task_faults(config)
+        faults += _cross_faults(config)
     if faults or config is None:
         raise ConfigError(source, faults)
     return config
@@ -131,42 +160,24 @@ def _checked_components(values: dict[str, Any]) -> tuple[dict[str, Any], list[st
     return checked, faults
 
 
-def _task_faults(config: ComparisonConfig) -> list[str]:
-    """What shows only when task and models are made, before anything is trained."""
+def _cross_faults(config: ComparisonConfig) -> list[str]:
+    """What shows only when task and models are made, which happens here without memory and before any training."""
     try:
-        task: Task = tasks.get(config.task.name)(**config.task.options)
+        task = tasks.get(config.task.name)(**config.task.options)
         for length in config.lengths:
             next(task.tests(length, 1))
-    except (TaskError, ValueError) as error:
-        return [str(error)]
+    except ValueError as error:
+        return [f"task: {error}"]
     faults = []
     for name, options in config.variants.items():
         variant = config.variant(options, 0)
         try:
             with torch.device("meta"):
-                act = make_act(parse(variant.expression), "channel", "fp32")
-                models.get("gpt")(act, (task.length,), task.vocabulary, **variant.model.options)
-        except ModelError as error:
-            faults.append(f"variants.{name}: {error}")
+                model = build(variant, task)
+                model(torch.zeros(1, 1, dtype=torch.long))
+            for scaling in variant.scalings:
+                for length in config.lengths:
+                    rescale(model, scaling, task.length, length)
+        except (ValueError, TypeError, RuntimeError) as error:
+            faults.append(f"variants.{name}: {str(error).splitlines()[0]}")
     return faults
-
-
-def run_comparison(config: ComparisonConfig, done: Callable[[str, int, Outcome], None]) -> Results:
-    """Train and test every variant with every seed.
-
-    Args:
-        done: told of each training when it is over: variant, seed, outcome.
-    """
-    results: dict[str, dict[int, Outcome]] = {name: {} for name in config.variants}
-    pool = ProcessPoolExecutor(config.workers, get_context("spawn"), torch.set_num_threads, (1,))
-    try:
-        futures = {pool.submit(run_variant, variant): (name, variant.seed) for name, variant in config.trainings()}
-        for future in as_completed(futures):
-            name, seed = futures[future]
-            error = future.exception()
-            outcome = future.result() if error is None else Outcome(reason=f"{type(error).__name__}: {error}")
-            results[name][seed] = outcome
-            done(name, seed, outcome)
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-    return {name: [outcomes[seed] for seed in sorted(outcomes)] for name, outcomes in results.items()}

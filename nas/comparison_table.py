@@ -10,7 +10,8 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from nas.comparison import ComparisonConfig, Results
+from nas.comparison import ComparisonConfig
+from nas.comparison_run import Results
 from trainers.comparison import Outcome
 from trainers.tasks import tasks
 
@@ -29,14 +30,14 @@ def comparison_table(config: ComparisonConfig, results: Results) -> Table:
     for name, outcomes in results.items():
         good = [outcome for outcome in outcomes if outcome.reason is None]
         if not good:
-            table.add_row(name, Text(str(outcomes[0].reason)[:60], style="red"))
+            table.add_row(Text(name), Text("failed", style="red"))
             continue
         n = str(len(good)) if len(good) == len(outcomes) else f"{len(good)} of {len(outcomes)}"
         seconds = f"{statistics.mean(outcome.seconds for outcome in good):.0f}"
         for scaling in good[0].scores:
             cells = [_cell(config, good, scaling, length) for length in config.lengths]
             about = ["", "", ""] if scaling else [n, f"{good[0].parameters:,}", seconds]
-            table.add_row(f"  read with {scaling} scaling" if scaling else name, *cells, *about)
+            table.add_row(Text(f"  read with {scaling} scaling" if scaling else name), *cells, *about)
     return table
 
 
@@ -50,6 +51,13 @@ def comparison_note(config: ComparisonConfig, about: dict[str, str]) -> str:
         f"{config.recipe.batch_size} texts. Values: {_METRICS[task.metric][0]}, {config.tests} texts, {spread}; – "
         f"where there are no positions. act {config.act}. s: seconds of training.\n{versions}"
     )
+
+
+def outcome_line(config: ComparisonConfig, outcome: Outcome) -> str:
+    """One training's scores by length, or the reason why there are none."""
+    if outcome.reason is not None:
+        return outcome.reason
+    return f"{', '.join(_cell(config, [outcome], '', length) for length in config.lengths)} ({outcome.seconds:.0f} s)"
 
 
 def comparison_json(config: ComparisonConfig, results: Results, about: dict[str, str]) -> str:

@@ -46,7 +46,7 @@ def constant_values(expression: Expression) -> dict[Expression, float]:
             case Const(value):
                 values[node] = value
             case Call(op, args) if all(arg in values for arg in args):
-                operands = (torch.tensor(values[arg], dtype=torch.float64) for arg in args)
+                operands = (torch.tensor(values[arg], dtype=torch.float64, device="cpu") for arg in args)
                 values[node] = OPERATORS[op].torch(*operands).item()
     return values
 

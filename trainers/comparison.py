@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nas.modules import (
+    LearnedPositions,
     LinearScaling,
     NTKScaling,
     RopeScaling,
@@ -22,7 +23,8 @@ from nas.modules import (
 from search_spaces.parser import parse
 from trainers.activation import make_act
 from trainers.loop import factor
-from trainers.models import models
+from trainers.models import ModelError, models
+from trainers.run import pick_device
 from trainers.tasks import Task, tasks
 from trainers.trial import Component, Recipe
 
@@ -73,13 +75,23 @@ class Outcome:
     reason: str | None = None
 
 
-def run_variant(variant: Variant) -> Outcome:
-    """Train and test on the CPU or, if there is one, a GPU."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    task = tasks.get(variant.task.name)(**variant.task.options)
+def build(variant: Variant, task: Task) -> nn.Module:
+    """The variant's model with its seed's weights."""
     torch.manual_seed(variant.seed)
     act = make_act(parse(variant.expression), "channel", "fp32")
     model = models.get(variant.model.name)(act, (task.length,), task.vocabulary, **variant.model.options)
+    if variant.scalings and not any(isinstance(module, RotaryEmbedding) for module in model.modules()):
+        raise ModelError(
+            f"scalings are of rotary positions, which this model has none of, got {list(variant.scalings)}"
+        )
+    return model
+
+
+def run_variant(variant: Variant) -> Outcome:
+    """Train and test, on a GPU if there is one."""
+    device = pick_device("auto")
+    task = tasks.get(variant.task.name)(**variant.task.options)
+    model = build(variant, task)
     model(torch.zeros(1, 1, dtype=torch.long))  # gives per-channel activation parameters their shape
     model.to(device)
     start = time.monotonic()
@@ -127,13 +139,12 @@ def train(model: nn.Module, task: Task, variant: Variant) -> float:
 def test(model: nn.Module, task: Task, length: int, count: int) -> float | None:
     """The task's metric on ``count`` texts of a length; None if the model has no positions for it."""
     device = next(model.parameters()).device
+    ends = [len(module.weight) for module in model.modules() if isinstance(module, LearnedPositions)]
+    if ends and length > min(ends):
+        return None
     values = []
     for tokens, targets in task.tests(length, count):
-        try:
-            logits = model(tokens.to(device)).float().cpu()
-        except ValueError:  # learned positions end
-            return None
-        values.append(measure(logits, targets, task.metric))
+        values.append(measure(model(tokens.to(device)).float().cpu(), targets, task.metric))
     return torch.cat(values).mean().item()
 
 
@@ -157,5 +168,6 @@ def rescale(model: nn.Module, scaling: str, trained: int, length: int) -> None:
     for module in model.modules():
         rope: Any = getattr(module, "rope", None)
         if isinstance(rope, RotaryEmbedding):
-            device = next(model.parameters()).device
-            module.rope = RotaryEmbedding(rope.dim, rope.base, scaling=makers[scaling]).to(device)
+            module.rope = RotaryEmbedding(
+                rope.dim, rope.base, layout=rope.layout, rotary_dim=rope.rotary_dim, scaling=makers[scaling]
+            ).to(next(model.parameters()).device)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from nas.modules.cache import KVCache, append, check_kind, forget
+from nas.modules.cache import KVCache, append, check_kept, check_kind, forget
 from nas.modules.heads import Heads
 from nas.modules.rope import RotaryEmbedding
 from nas.modules.softmax_attention import attend
@@ -56,6 +56,8 @@ class Attention(nn.Module):
         super().__init__()
         if window is not None and window < 1:
             raise ValueError(f"window is at least 1 token, got {window}; None is for all")
+        if score_bias is not None and not isinstance(score_bias, nn.Module):
+            raise ValueError(f"score_bias is a module such as AlibiBias({heads}), got {score_bias!r}")
         self.heads = Heads(dim, heads, kv_heads, head_dim, bias)
         self.heads.check_rope(rope)
         self.rope = rope
@@ -77,9 +79,11 @@ class Attention(nn.Module):
         dynamic NTK's: it turns a piece as for the length at the piece's end.)
 
         Raises:
-            ValueError: x has another shape, or the cache is not of this module, batch, dtype and device.
+            ValueError: x has another shape, or the cache is of other sizes, window, batch, dtype or device.
         """
         check_kind(cache, KVCache)
+        if cache is not None:
+            check_kept(cache.k.shape[-2], cache.length, None if self.window is None else self.window - 1)
         q, k, v = self.heads.split(x)
         start = 0 if cache is None else cache.length
         end = start + x.shape[1]
@@ -95,6 +99,15 @@ class Attention(nn.Module):
         bias = None
         if self.score_bias is not None:
             query, key = (torch.arange(begin, end, device=x.device) for begin in (start, oldest))
-            bias = self.score_bias(query[:, None] - key)
+            bias = self._bias(self.score_bias, query[:, None] - key)
         y = attend(q, k, v, window=self.window, bias=bias, sink_logits=self.sink_logits)
         return self.heads.merge(y), cache
+
+    def _bias(self, score_bias: nn.Module, distance: Tensor) -> Tensor:
+        bias: Tensor = score_bias(distance)
+        if bias.shape != (self.heads.heads, *distance.shape):
+            raise ValueError(
+                f"score_bias gives (heads, queries, keys) = {(self.heads.heads, *distance.shape)}, got "
+                f"{tuple(bias.shape)}; make it for {self.heads.heads} heads"
+            )
+        return bias

@@ -2,7 +2,7 @@
 
     pre     x <- x + f(norm(x))                    Pre-LN: Xiong et al. 2020 (arXiv 2002.04745)
     post    x <- norm(x + f(x))                    Post-LN: Vaswani et al. 2017 (arXiv 1706.03762), section 3.1
-    dual    x <- norm(x + f(x)),  r <- r + f(x)    ResiDual: Xie et al. 2023 (arXiv 2304.14802), section 3.1
+    dual    x <- norm(x + f(x)),  r <- r + f(x)    ResiDual: Xie et al. 2023 (arXiv 2304.14802)
 
 A model ends with norm(x), x, or x + norm(r).
 """
@@ -25,7 +25,7 @@ Stream = tuple[Tensor, Tensor | None]
 
 
 class Mixer(Protocol):
-    """What a block needs of an attention."""
+    """What a block needs of an attention. TransformerLM gives a last projection called ``out`` smaller weights."""
 
     def __call__(self, x: Tensor) -> Tensor:
         """Whole texts (N, T, dim)."""
@@ -56,6 +56,7 @@ class TransformerBlock(nn.Module):
         super().__init__()
         if order not in ("pre", "post", "dual"):
             raise ValueError(f"order is pre, post or dual, got {order!r}")
+        self.dim = dim
         self.order = order
         self.norm1 = norm(dim)
         self.mixer: Any = mixer

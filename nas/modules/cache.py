@@ -12,7 +12,8 @@ class KVCache(NamedTuple):
     """Attention's keys and values of the tokens so far, as a value: whoever continues from it leaves it as it is.
 
     Attributes:
-        k, v: (N, kv_heads, S, size), keys rotated; with a window only what later tokens see.
+        k, v: (N, kv_heads, S, size), keys rotated (unless the rotation depends on the length); with a window only what
+            later tokens see.
         length: tokens so far, forgotten ones included.
     """
 
@@ -57,6 +58,16 @@ def check_kind(state: object, kind: type) -> None:
         raise ValueError(
             f"the state of this module is a {kind.__name__}, got a {type(state).__name__}; give it the state that the "
             "same module made, or begin a new text with None"
+        )
+
+
+def check_kept(kept: int, length: int, most: int | None) -> None:
+    """Raises ValueError unless a cache keeps as many tokens of a text as a module with this window would."""
+    expected = length if most is None else min(length, most)
+    if kept != expected:
+        raise ValueError(
+            f"after {length} tokens this module's cache keeps {expected}, got one with {kept}, of another window; "
+            "continue with the module that made it, or begin a new text with None"
         )
 
 

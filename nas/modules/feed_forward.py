@@ -26,6 +26,16 @@ ActFactory = Callable[[], nn.Module]
 Kind = Literal["plain", "gated", "binary"]
 
 
+def make(act: ActFactory) -> nn.Module:
+    """A new activation. Raises ValueError for an activation in place of what makes one."""
+    if isinstance(act, nn.Module):
+        raise ValueError(
+            f"an activation is made for each place, so give what makes it, such as nn.SiLU, not nn.SiLU(); got a "
+            f"{type(act).__name__}"
+        )
+    return act()
+
+
 class FeedForward(nn.Module):
     """(..., dim) to (..., dim) of the same dtype.
 
@@ -63,7 +73,7 @@ class FeedForward(nn.Module):
         self.kind = kind
         self.w = nn.Linear(dim, hidden, bias=bias)
         self.v = None if kind == "plain" else nn.Linear(dim, hidden, bias=bias)
-        self.act = act()
+        self.act = make(act)
         self.out = nn.Linear(hidden, dim, bias=bias)
 
     def forward(self, x: Float[Tensor, "... dim"]) -> Float[Tensor, "... dim"]:

@@ -19,12 +19,14 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.utils.checkpoint import checkpoint
 
 from nas.modules.cache import check_fits, check_kind
+from nas.modules.feed_forward import make
 from nas.modules.heads import Heads
 from nas.modules.memory import EluPlusOne, Memory, empty_memory, full_precision, read, write
-from nas.modules.rope import RotaryEmbedding
+from nas.modules.rope import RotaryEmbedding, Table
 from nas.modules.softmax_attention import attend
 
 if TYPE_CHECKING:
@@ -41,11 +43,13 @@ class InfiniState(NamedTuple):
         k, v: (N, kv_heads, S, size), unrotated keys and the values of the S tokens of the segment that has begun, less
             than a segment. They are written to the memory when the segment is whole: a delta update with part of a
             segment, followed by a long one, would be unstable.
+        segment: tokens of a segment.
     """
 
     memory: Memory | None
     k: Tensor
     v: Tensor
+    segment: int
 
 
 class InfiniAttention(nn.Module):
@@ -63,7 +67,7 @@ class InfiniAttention(nn.Module):
         rope: rotary positions of size ``head_dim`` for the local attention, counted from each segment's start; None for
             none.
         update: the memory's rule, linear or delta.
-        feature: makes the feature map s, which must be positive; any activation that is.
+        feature: makes the feature map s, an activation that is positive; parameters that it has are scalars.
         detach_every: stop gradients through the memory after every so many segments of a call; None lets them all the
             way back.
         checkpoint_segments: keep nothing of a segment but queries, keys, values and memory for the backward pass, and
@@ -97,7 +101,7 @@ class InfiniAttention(nn.Module):
         self.heads = Heads(dim, heads, kv_heads, head_dim, bias)
         self.heads.check_rope(rope)
         self.rope = rope
-        self.feature = feature()
+        self.feature = make(feature)
         self.gate = nn.Parameter(torch.zeros(heads))
         self.segment = segment
         self.update = update
@@ -117,17 +121,17 @@ class InfiniAttention(nn.Module):
         Token by token, in pieces or whole, a text gives the same.
 
         Raises:
-            ValueError: x has another shape, or the state is not of this module, batch, dtype and device.
+            ValueError: x has another shape, or the state is of other sizes, batch, dtype or device.
         """
         check_kind(state, InfiniState)
         q, k, v = self.heads.split(x)
         memory = None
         if state is not None:
             check_fits("the state", state.k, k)
-            if state.k.shape[-2] >= self.segment:
+            if state.segment != self.segment:
                 raise ValueError(
-                    f"the state has {state.k.shape[-2]} tokens of a begun segment, a whole one has {self.segment}; "
-                    "continue with the module that made it, or begin a new text with None"
+                    f"the state has segments of {state.segment} tokens, the module of {self.segment}; continue with "
+                    "the module that made it, or begin a new text with None"
                 )
             memory, k, v = state.memory, torch.cat((state.k, k), -2), torch.cat((state.v, v), -2)
         skip = k.shape[-2] - q.shape[-2]  # tokens of the begun segment that were answered before
@@ -135,26 +139,32 @@ class InfiniAttention(nn.Module):
         k_parts = k.split(self.segment, -2)
         sizes = [part.shape[-2] for part in k_parts]
         sizes[0] -= skip
+        # Positions count from each segment's start, so one table serves all.
+        table = None if self.rope is None else self.rope.table(k_parts[0], 0, self.segment)
         parts = zip(q.split(sizes, -2), k_parts, v.split(self.segment, -2), strict=True)
         for number, (q_part, k_part, v_part) in enumerate(parts):
             if self.detach_every and number and number % self.detach_every == 0:
                 memory = memory and Memory(memory.m.detach(), memory.z.detach())
-            y, memory = self._run(q_part, k_part, v_part, memory)
+            y, memory = self._run(q_part, k_part, v_part, memory, table)
             outs.append(y)
         left = k.shape[-2] // self.segment * self.segment
         # Clones, because views would keep all of k and v in memory.
-        state = InfiniState(memory, k[..., left:, :].clone(), v[..., left:, :].clone())
+        state = InfiniState(memory, k[..., left:, :].clone(), v[..., left:, :].clone(), self.segment)
         return self.heads.merge(torch.cat(outs, -2)), state
 
-    def _run(self, q: Tensor, k: Tensor, v: Tensor, memory: Memory | None) -> tuple[Tensor, Memory | None]:
+    def _run(
+        self, q: Tensor, k: Tensor, v: Tensor, memory: Memory | None, table: Table | None
+    ) -> tuple[Tensor, Memory | None]:
         if self.checkpoint_segments and torch.is_grad_enabled():
-            result: Any = checkpoint(self._segment, q, k, v, memory, use_reentrant=False)
+            result: Any = checkpoint(self._segment, q, k, v, memory, table, use_reentrant=False)
             return result
-        return self._segment(q, k, v, memory)
+        return self._segment(q, k, v, memory, table)
 
-    def _segment(self, q: Tensor, k: Tensor, v: Tensor, memory: Memory | None) -> tuple[Tensor, Memory | None]:
+    def _segment(
+        self, q: Tensor, k: Tensor, v: Tensor, memory: Memory | None, table: Table | None
+    ) -> tuple[Tensor, Memory | None]:
         """The last T of S <= segment tokens: what they attend to, and the memory afterwards."""
-        y = self._local(q, k, v)
+        y = self._local(q, k, v, table)
         with full_precision(q.device):
             dtype = torch.promote_types(q.dtype, torch.float32)
             if memory is not None:
@@ -168,10 +178,12 @@ class InfiniAttention(nn.Module):
                 memory = write(memory, self.feature(k.to(dtype)), v.to(dtype), delta=delta)
         return y, memory
 
-    def _local(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        if self.rope is not None:
-            q = self.rope(q, k.shape[-2] - q.shape[-2], self.segment)
-            k = self.rope(k, 0, self.segment)
+    def _local(self, q: Tensor, k: Tensor, v: Tensor, table: Table | None) -> Tensor:
+        if self.rope is not None and table is not None:
+            s = k.shape[-2]
+            cos, sin = table
+            q = self.rope.rotate(q, (cos[s - q.shape[-2] : s], sin[s - q.shape[-2] : s]))
+            k = self.rope.rotate(k, (cos[:s], sin[:s]))
         return attend(q, k, v)
 
 
@@ -190,10 +202,15 @@ def parameter_groups(
 
     Returns:
         Three groups, or fewer where one would be empty; every parameter that wants a gradient is in one of them.
+
+    Raises:
+        ValueError: a parameter has no shape yet.
     """
     gates = {id(module.gate) for module in model.modules() if isinstance(module, InfiniAttention)}
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    for parameter in model.parameters():
+    for name, parameter in model.named_parameters():
+        if is_lazy(parameter):
+            raise ValueError(f"{name} gets its shape from the first input; run the model once, then make the groups")
         if parameter.requires_grad:
             rate = learning_rate * (gate_factor if id(parameter) in gates else 1)
             decay = weight_decay if parameter.dim() >= 2 else 0.0

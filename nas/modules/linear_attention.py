@@ -3,7 +3,7 @@
 Katharopoulos et al. 2020 (arXiv 2006.16236), section 3, and Schlag, Irie, Schmidhuber 2021, "Linear Transformers Are
 Secretly Fast Weight Programmers" (arXiv 2102.11174), section 4. Token by token, with features s,
 
-    additive   M <- M + s(k)' v,  z <- z + s(k),             y = s(q) M / (s(q) z')
+    linear     M <- M + s(k)' v,  z <- z + s(k),             y = s(q) M / (s(q) z')
     delta      M <- M + b f(k)' (v - f(k) M),                y = f(q) M,  f = s / sum(s),  b = sigmoid(x w)
 
 Whole texts are computed in chunks: products of matrices inside, the state from one to the next. What the delta rule
@@ -19,13 +19,14 @@ import torch
 from torch import Tensor, nn
 
 from nas.modules.cache import check_fits, check_kind
+from nas.modules.feed_forward import make
 from nas.modules.heads import Heads
 from nas.modules.memory import EluPlusOne, Memory, divide, empty_memory, full_precision
 
 if TYPE_CHECKING:
     from jaxtyping import Float
 
-Update = Literal["additive", "delta"]
+Update = Literal["linear", "delta"]
 
 
 class LinearAttention(nn.Module):
@@ -38,9 +39,9 @@ class LinearAttention(nn.Module):
         heads: query heads.
         kv_heads: heads of keys and values, a divisor of ``heads``; None for as many.
         head_dim: channels of a head; None for dim / heads.
-        update: the rule, additive or delta.
-        feature: makes the feature map s, which must be positive; any activation that is.
-        chunk: tokens that are computed at once.
+        update: the rule, linear or delta.
+        feature: makes the feature map s, an activation that is positive; parameters that it has are scalars.
+        chunk: tokens that are computed at once. A compiled text of T tokens has T / chunk copies of the code.
         bias: whether the projections have biases.
 
     Raises:
@@ -54,16 +55,16 @@ class LinearAttention(nn.Module):
         *,
         kv_heads: int | None = None,
         head_dim: int | None = None,
-        update: Update = "additive",
+        update: Update = "linear",
         feature: Callable[[], nn.Module] = EluPlusOne,
         chunk: int = 64,
         bias: bool = False,
     ) -> None:
         super().__init__()
-        if update not in ("additive", "delta") or chunk < 1:
-            raise ValueError(f"update is additive or delta, chunk at least 1; got {update!r} and {chunk}")
+        if update not in ("linear", "delta") or chunk < 1:
+            raise ValueError(f"update is linear or delta, chunk at least 1; got {update!r} and {chunk}")
         self.heads = Heads(dim, heads, kv_heads, head_dim, bias)
-        self.feature = feature()
+        self.feature = make(feature)
         self.strength = nn.Linear(dim, self.heads.kv_heads) if update == "delta" else None
         self.chunk = chunk
 
@@ -78,7 +79,7 @@ class LinearAttention(nn.Module):
         """The next T >= 1 tokens of texts that left ``memory`` behind; None at the start.
 
         Raises:
-            ValueError: x has another shape, or the memory is not of this module, batch, dtype and device.
+            ValueError: x has another shape, or the memory is of other sizes, batch, dtype or device.
         """
         check_kind(memory, Memory)
         q, k, v = self.heads.split(x)
@@ -94,7 +95,7 @@ class LinearAttention(nn.Module):
             if strength is not None:
                 s_q, s_k = (divide(s, s.sum(-1, keepdim=True)) for s in (s_q, s_k))
                 parts = [s_q, s_k, v.to(dtype), strength.to(dtype)]
-            rule: Callable[..., tuple[Tensor, Memory]] = _additive if strength is None else _delta
+            rule: Callable[..., tuple[Tensor, Memory]] = _linear if strength is None else _delta
             outs = []
             for chunk in zip(*(part.split(self.chunk, -2) for part in parts), strict=True):
                 y, memory = rule(memory, *chunk)
@@ -102,7 +103,7 @@ class LinearAttention(nn.Module):
         return self.heads.merge(torch.cat(outs, -2).to(q.dtype)), memory
 
 
-def _additive(memory: Memory, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Memory]:
+def _linear(memory: Memory, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Memory]:
     groups = k.shape[1]
     q = q.unflatten(1, (groups, -1))  # (N, kv_heads, heads / kv_heads, T, size)
     k, v, m, z = (x.unsqueeze(2) for x in (k, v, *memory))

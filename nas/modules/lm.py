@@ -15,7 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from nas.modules.block import TransformerBlock
+from nas.modules.cache import check_kind
 from nas.modules.norm import NormFactory, RMSNorm
+from nas.modules.rope import RotaryEmbedding
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -45,13 +47,14 @@ class TransformerLM(nn.Module):
     Args:
         vocabulary: number of tokens.
         dim: channels.
-        blocks: TransformerBlocks of one order.
+        blocks: TransformerBlocks of one order, of ``dim`` channels, each once.
         positions: added to the embeddings, ``positions(x, offset)``, such as LearnedPositions; None for none.
         norm: makes the last norm.
         tie: whether the head has the embedding's weights.
+        initialise: give every linear layer and embedding new weights, those in the blocks included.
 
     Raises:
-        ValueError: no blocks, or of several orders.
+        ValueError: no blocks, or blocks that do not fit each other.
     """
 
     def __init__(
@@ -63,18 +66,26 @@ class TransformerLM(nn.Module):
         positions: nn.Module | None = None,
         norm: NormFactory = RMSNorm,
         tie: bool = False,
+        initialise: bool = True,
     ) -> None:
         super().__init__()
         self.embed = nn.Embedding(vocabulary, dim)
         self.positions = positions
         blocks = list(blocks)
+        if not all(isinstance(block, TransformerBlock) and block.dim == dim for block in blocks):
+            raise ValueError(
+                f"blocks are TransformerBlocks of {dim} channels, got {[_about(block) for block in blocks]}"
+            )
+        if len(set(map(id, blocks))) < len(blocks):
+            raise ValueError("every block is there once, got one several times; make a new one for each layer")
         orders = {block.order for block in blocks}
         if len(orders) != 1:
             raise ValueError(f"a model has blocks, all of one order, got {sorted(orders)}")
         self.blocks: Any = nn.ModuleList(blocks)
         self.norm = nn.Identity() if orders == {"post"} else norm(dim)
         self.head = nn.Linear(dim, vocabulary, bias=False)
-        self._initialise(math.sqrt(2 / (5 * dim)))
+        if initialise:
+            self._initialise(math.sqrt(2 / (5 * dim)))
         if tie:
             self.head.weight = self.embed.weight
 
@@ -93,6 +104,7 @@ class TransformerLM(nn.Module):
         Raises:
             ValueError: the tokens are no whole numbers (N, T), or the state does not fit model or batch.
         """
+        check_kind(state, LMState)
         if state is not None and len(state.blocks) != len(self.blocks):
             raise ValueError(f"the state has {len(state.blocks)} blocks, the model {len(self.blocks)}; begin with None")
         before = [None] * len(self.blocks) if state is None else state.blocks
@@ -125,17 +137,23 @@ class TransformerLM(nn.Module):
             temperature: divides the logits; 0 takes the likeliest token.
             top_k: draw from so many likeliest tokens; None from all.
             generator: of the draws, on the model's device.
-            piece: tokens of the prompt that are read at once, which bounds memory.
+            piece: tokens of the prompt that are read at once, which bounds memory. With a rotation that depends on the
+                length, as LongRoPE's, the prompt is read at once, since all of it is turned as for its length.
 
         Raises:
-            ValueError: an empty prompt, a negative temperature, or top_k or piece below 1. Raised at the first token.
+            ValueError: an empty prompt, a negative temperature or count, or top_k or piece below 1. Raised at the first
+                token.
         """
-        if prompt.dim() != 2 or not prompt.shape[1]:
-            raise ValueError(f"a prompt has tokens (batch, tokens), got {tuple(prompt.shape)}; give it one at least")
-        if temperature < 0 or (top_k is not None and top_k < 1) or piece < 1:
+        if not isinstance(prompt, Tensor) or prompt.dim() != 2 or not prompt.shape[1]:
+            got = tuple(prompt.shape) if isinstance(prompt, Tensor) else f"a {type(prompt).__name__}"
+            raise ValueError(f"a prompt has tokens (batch, tokens), got {got}; give it one at least, as a tensor")
+        if not temperature >= 0 or count < 0 or (top_k is not None and top_k < 1) or piece < 1:
             raise ValueError(
-                f"temperature is at least 0, top_k and piece at least 1, got {temperature}, {top_k} and {piece}"
+                f"temperature and count are at least 0, top_k and piece at least 1, got {temperature}, {count}, "
+                f"{top_k} and {piece}"
             )
+        if any(isinstance(module, RotaryEmbedding) and module.needs_length for module in self.modules()):
+            piece = prompt.shape[1]
         state = None
         for part in prompt.split(piece, 1):
             logits, state = self.stream(part, state)
@@ -163,6 +181,10 @@ class TransformerLM(nn.Module):
                 nn.init.normal_(module.weight, std=std / math.sqrt(depth))
                 if isinstance(module, nn.Linear) and module.bias is not None:
                     nn.init.zeros_(module.bias)
+
+
+def _about(block: object) -> str:
+    return f"{type(block).__name__}({block.dim})" if isinstance(block, TransformerBlock) else type(block).__name__
 
 
 def draw(

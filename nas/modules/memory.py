@@ -76,9 +76,9 @@ def write(
 
 
 def divide(numerator: Float[Tensor, "*any value"], denominator: Float[Tensor, "*any 1"]) -> Float[Tensor, "*any value"]:
-    """The quotient; 0, with gradients of 0, where the denominator is so small that its square is no normal number.
+    """The quotient; 0, with gradients of 0, where the denominator is below 3.6e-29 (float32; 1.8e-231 in float64).
 
-    Denominators are sums of positive features; such small ones would give infinite gradients.
+    Denominators are sums of positive features. Smaller ones, which are as good as none, give infinite gradients.
     """
     empty = denominator <= torch.finfo(denominator.dtype).tiny ** 0.75
     return (numerator / denominator.masked_fill(empty, 1)).masked_fill(empty, 0)

@@ -89,7 +89,8 @@ class RotaryEmbedding(nn.Module):
         Args:
             x: queries or keys (..., T, dim), of any floating dtype; (N, heads, T, dim) for ragged positions.
             positions: of the tokens. A number is the first one's, int64 (T,) are everybody's, (N, T) each text's own.
-            length: tokens of the whole text, for scalings that depend on it; None for the last position + 1.
+            length: tokens of the whole text, for scalings that depend on it; None for the last position + 1, of the
+                longest text where positions are ragged.
 
         Returns:
             The same shape and dtype.
@@ -133,6 +134,10 @@ class RotaryEmbedding(nn.Module):
     def _check(self, x: Tensor, positions: int | Tensor) -> None:
         if x.dim() < 2 or x.shape[-1] != self.dim:
             raise ValueError(f"x ends in (tokens, {self.dim}), got {tuple(x.shape)}; split heads first")
+        if not x.is_floating_point():
+            raise ValueError(f"queries and keys are floating-point numbers, got {x.dtype}")
+        if isinstance(positions, float):
+            raise ValueError(f"positions are whole numbers, got {positions}")
         if not isinstance(positions, Tensor):
             return
         if positions.dtype != torch.int64:

@@ -98,7 +98,9 @@ class NTKScaling(_Fixed):
 
 @dataclass(frozen=True)
 class DynamicNTKScaling:
-    """NTK with alpha = s L / L0 - (s - 1), L the length so far, at least L0: the same paper, appendix B.2.
+    """NTK with alpha = s L / L0 - (s - 1), L the length so far, at least L0.
+
+    "Dynamic NTK" of the same paper, with the factor s that common implementations add; s = 1 is the paper's.
 
     Attributes:
         factor: s >= 1.
@@ -125,8 +127,9 @@ class DynamicNTKScaling:
 
 @dataclass(frozen=True)
 class YaRNScaling:
-    """f (1 - r) + (f / s) r, with a ramp r over the pairs: Peng et al. 2023 (arXiv 2309.00071), section 3.
+    """f (1 - r) + (f / s) r, with a ramp r: Peng et al. 2023 (arXiv 2309.00071), section 3, as in the authors' code.
 
+    The paper's ramp is linear in the turns of a pair, the code's in its number:
     r = clip((i - lo) / (hi - lo), 0, 1); lo and hi are the pairs that turn ``beta_fast`` and ``beta_slow`` times in the
     original length, d ln(L0 / (2 pi beta)) / (2 ln base).
 
@@ -269,7 +272,7 @@ def at_least(name: str, value: float, least: float) -> None:
 
 def _check_scale(scale: float | None) -> None:
     if scale is not None and not 0 < scale < math.inf:
-        raise ValueError(f"scale is a positive number, got {scale}; None takes the paper's")
+        raise ValueError(f"scale is a positive number, got {scale}; None computes the usual one")
 
 
 def _stretch(dim: int, base: float, alpha: Tensor) -> Float[Tensor, " pairs"]:

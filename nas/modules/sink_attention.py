@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from nas.modules.cache import append, check_kind, forget
+from nas.modules.cache import append, check_kept, check_kind, forget
 from nas.modules.heads import Heads
 from nas.modules.rope import RotaryEmbedding
 from nas.modules.softmax_attention import attend
@@ -82,16 +82,18 @@ class SinkAttention(nn.Module):
         """The next T >= 1 tokens of texts of which ``cache`` holds the beginning; None at the start.
 
         Raises:
-            ValueError: x has another shape, or the cache is not of this module, batch, dtype and device.
+            ValueError: x has another shape, or the cache is of other sizes, window, batch, dtype or device.
         """
         check_kind(cache, SinkCache)
+        if cache is not None:
+            check_kept(cache.k.shape[-2], cache.length, self.sink_tokens + self.window - 1)
         q, k, v = self.heads.split(x)
         k, v = append(cache, k, v)
         end = x.shape[1] if cache is None else cache.length + x.shape[1]
         cache = SinkCache(*forget(k, v, self.window, self.sink_tokens), end)
         if self.rope is not None:
             q, k = self._rotate(self.rope, q, k, end)
-        y = attend(q, k, v, window=self.window, first=min(self.sink_tokens, k.shape[-2]), scale=self.heads.size**-0.5)
+        y = attend(q, k, v, window=self.window, first=self.sink_tokens, scale=self.heads.size**-0.5)
         return self.heads.merge(y), cache
 
     def _rotate(self, rope: RotaryEmbedding, q: Tensor, k: Tensor, end: int) -> tuple[Tensor, Tensor]:

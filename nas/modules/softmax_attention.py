@@ -46,13 +46,9 @@ def attend(
         Same dtype as ``q``.
 
     Raises:
-        ValueError: more queries than keys, heads that do not fit, or a window below 1.
+        ValueError: shapes that do not fit each other, more queries than keys, or a window below 1.
     """
-    if q.shape[-2] > k.shape[-2] or q.shape[1] % k.shape[1] or q.shape[-1] != k.shape[-1]:
-        raise ValueError(
-            f"queries are the last of the keys' positions, kv_heads divides heads, and both have one size; got queries "
-            f"{tuple(q.shape)} and keys {tuple(k.shape)}"
-        )
+    _check(q, k, v)
     if window is not None and window < 1:
         raise ValueError(f"window is at least 1 token, got {window}; None is for all")
     first = min(first, k.shape[-2])
@@ -71,6 +67,16 @@ def attend(
     if bias is not None:
         mask = torch.where(mask, bias, -torch.inf).to(q.dtype)
     return fused(q, k, v, mask)
+
+
+def _check(q: Tensor, k: Tensor, v: Tensor) -> None:
+    shapes = f"got queries {tuple(q.shape)}, keys {tuple(k.shape)} and values {tuple(v.shape)}"
+    if not q.dim() == k.dim() == v.dim() == 4 or k.shape[:-1] != v.shape[:-1] or q.shape[0] != k.shape[0]:
+        raise ValueError(f"all are (batch, heads, tokens, size), with a value for each key; {shapes}")
+    if q.shape[-2] > k.shape[-2] or q.shape[1] % k.shape[1] or q.shape[-1] != k.shape[-1]:
+        raise ValueError(
+            f"queries are the last of the keys' positions, kv_heads divides heads, and both have one size; {shapes}"
+        )
 
 
 def visible(t: int, s: int, window: int | None, first: int, device: torch.device) -> Bool[Tensor, "queries keys"]:

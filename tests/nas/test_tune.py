@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from analysis.store import Store
+from tests.processes import family, is_running, start, wait_for
 from trainers.trial import TrialState
 
 SMALL = [
@@ -29,37 +30,11 @@ SMALL = [
 ]
 
 
-def start(*arguments: str) -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, "-m", "nas", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-
-
 def finish(process: subprocess.Popen) -> str:
     out, err = process.communicate(timeout=240)
     assert process.returncode == 0, out + err
     assert err == "", err  # nothing of Ray's chatter
     return out
-
-
-def family(pid: int) -> list[psutil.Process]:
-    try:
-        return psutil.Process(pid).children(recursive=True)
-    except psutil.NoSuchProcess:
-        return []
-
-
-def wait_for(condition, what: str, seconds: float = 90):
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if value := condition():
-            return value
-        time.sleep(0.05)
-    raise AssertionError(f"{what} did not happen within {seconds} s")
 
 
 def records(path: Path):
@@ -75,10 +50,6 @@ def records(path: Path):
 def finished(path: Path, at_least: int):
     done = [r for r in records(path) if r.result is not None]
     return done if len(done) >= at_least else None
-
-
-def is_running(pid: int) -> bool:
-    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
 
 
 def workers_of(pid: int) -> list[psutil.Process]:

@@ -9,6 +9,8 @@ import pytest
 import torch
 
 from nas.modules import LinearScaling, RotaryEmbedding
+from search_spaces.parser import parse
+from trainers.activation import make_act
 from trainers.comparison import SCALINGS, Variant, rescale, run_variant, test, train
 from trainers.models import models
 from trainers.tasks import tasks
@@ -57,9 +59,6 @@ def test_a_training_that_diverges_says_so():
 
 def test_a_learnable_parameter_of_the_activation_is_trained():
     task = tasks.get("passkey")(**VARIANT.task.options)
-    from search_spaces.parser import parse
-    from trainers.activation import make_act
-
     model = models.get("gpt")(
         make_act(parse("x * sigmoid(beta * x)"), "channel", "fp32"), (12,), 13, **VARIANT.model.options
     )

@@ -7,7 +7,8 @@ The head has weights of its own, not the embedding's, which for an alphabet of 2
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Callable
+from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt
 from torch import nn
@@ -50,38 +51,25 @@ def gpt(
     """A decoder of ``depth`` blocks; ``ffn`` is plain, gated or binary (an activation of two inputs as the gate).
 
     ``segment`` is the window of local attention, and the segment of Infini-attention, whose memory has the rule
-    ``update``. Linear attention has the additive or the delta rule.
+    ``update``, which linear attention has, too.
 
     Raises:
         ModelError: sizes or positions that do not fit each other.
     """
     length = text_length("gpt", input_shape)
-    if dim % (2 * heads):
-        raise ModelError(
-            f"rotary positions turn pairs of a head's channels, so model.dim is a multiple of 2 model.heads; got "
-            f"{dim} and {heads}; take model.dim={2 * heads * max(1, dim // (2 * heads))}"
-        )
-    if positions in ("relative", "alibi") and attention not in ("full", "local"):
-        raise ModelError(
-            f"model.positions={positions} needs scores, which {attention} attention has none of; take rope"
-        )
+    _check(dim, heads, attention, positions)
     rope = RotaryEmbedding(dim // heads, base) if positions == "rope" else None
 
     def mixer() -> nn.Module:
         if attention == "infini":
             return InfiniAttention(dim, heads, segment, rope=rope, update=update)
         if attention == "linear":
-            return LinearAttention(dim, heads, update="additive" if update == "linear" else "delta")
+            return LinearAttention(dim, heads, update=update)
         bias = {"relative": RelativeBias, "alibi": AlibiBias}.get(positions)
-        return Attention(
-            dim,
-            heads,
-            rope=rope,
-            score_bias=None if bias is None else bias(heads),
-            window=segment if attention == "local" else None,
-        )
+        window = segment if attention == "local" else None
+        return Attention(dim, heads, rope=rope, score_bias=None if bias is None else bias(heads), window=window)
 
-    added: dict[str, Any] = {
+    added: dict[str, Callable[[], nn.Module]] = {
         "sinusoidal": lambda: SinusoidalPositions(dim),
         "learned": lambda: LearnedPositions(length, dim),
     }
@@ -91,3 +79,20 @@ def gpt(
         [TransformerBlock(dim, mixer(), FeedForward(dim, act, kind=ffn)) for _ in range(depth)],
         positions=added[positions]() if positions in added else None,
     )
+
+
+def _check(dim: int, heads: int, attention: AttentionKind, positions: PositionKind) -> None:
+    """Raises ModelError for sizes or positions that do not fit each other."""
+    step, why = (2 * heads, "rotary positions turn pairs of a head's channels") if positions == "rope" else (heads, "")
+    step, why = (2, "sines and cosines come in pairs") if positions == "sinusoidal" and dim % 2 else (step, why)
+    if dim % step:
+        raise ModelError(
+            f"model.dim is a multiple of {step}{why and ', for '}{why}; got {dim} with {heads} heads; take "
+            f"model.dim={step * max(1, dim // step)}"
+        )
+    of_scores = {"full": (), "local": (), "infini": ("relative", "alibi"), "linear": ("relative", "alibi", "rope")}
+    if positions in of_scores[attention]:
+        raise ModelError(
+            f"model.positions={positions} needs scores of softmax, which {attention} attention has not; take "
+            f"{'sinusoidal' if attention == 'linear' else 'rope'}"
+        )

@@ -228,7 +228,20 @@ def test_memory_of_a_bias_grows_with_the_square():
 def test_queries_that_do_not_fit_the_keys_are_refused(q, k):
     with pytest.raises(ValueError, match="kv_heads divides heads") as caught:
         attend(torch.zeros(q), torch.zeros(k), torch.zeros(k))
-    assert f"queries {q} and keys {k}" in str(caught.value)
+    assert f"queries {q}, keys {k} and values {k}" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("q", "k", "v"),
+    [
+        ((1, 2, 1, 4), (1, 2, 9, 4), (1, 2, 8, 4)),
+        ((1, 2, 4, 4), (2, 2, 4, 4), (2, 2, 4, 4)),
+        ((2, 4, 4), (2, 4, 4), (2, 4, 4)),
+    ],
+)
+def test_a_value_belongs_to_each_key(q, k, v):
+    with pytest.raises(ValueError, match="with a value for each key; got queries"):
+        attend(torch.zeros(q), torch.zeros(k), torch.zeros(v))
 
 
 @pytest.mark.parametrize("window", [0, -1])

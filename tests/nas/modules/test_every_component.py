@@ -69,7 +69,7 @@ MIXERS = {
     "SinkAttention": lambda: SinkAttention(DIM, HEADS, window=3, sink_tokens=2, rope=rope()),
     "InfiniAttention, linear": lambda: InfiniAttention(DIM, HEADS, 4, update="linear", kv_heads=2, rope=rope()),
     "InfiniAttention, delta": lambda: InfiniAttention(DIM, HEADS, 4, rope=rope(), checkpoint_segments=True),
-    "LinearAttention, additive": lambda: LinearAttention(DIM, HEADS, kv_heads=2, chunk=4),
+    "LinearAttention, linear": lambda: LinearAttention(DIM, HEADS, kv_heads=2, chunk=4),
     "LinearAttention, delta": lambda: LinearAttention(DIM, HEADS, update="delta", chunk=4),
 }
 HIDDEN = {

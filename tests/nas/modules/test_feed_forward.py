@@ -280,3 +280,8 @@ def test_rms_norm_of_zeros_is_zeros_with_finite_gradients(dtype):
     y.sum().backward()
     assert not y.any()
     assert x.grad.isfinite().all()
+
+
+def test_an_activation_in_place_of_what_makes_one_is_refused():
+    with pytest.raises(ValueError, match=r"such as nn.SiLU, not nn.SiLU\(\); got a SiLU"):
+        FeedForward(8, nn.SiLU())

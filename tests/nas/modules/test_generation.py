@@ -7,7 +7,16 @@ import torch
 from scipy import stats
 from torch import nn
 
-from nas.modules import LearnedPositions, LMState, TransformerBlock, TransformerLM
+from nas.modules import (
+    Attention,
+    FeedForward,
+    LearnedPositions,
+    LMState,
+    LongRoPEScaling,
+    RotaryEmbedding,
+    TransformerBlock,
+    TransformerLM,
+)
 from nas.modules.lm import draw
 from tests.nas.modules.small_lm import DIM, POSITIONS, TOKENS, VOCABULARY, mixers, model, plain, tokens
 
@@ -121,9 +130,15 @@ def test_a_temperature_near_zero_takes_the_likeliest(logits):
         (torch.zeros(2, 0).long(), {}, r"a prompt has tokens \(batch, tokens\), got \(2, 0\); give it one at least"),
         (torch.zeros(3).long(), {}, r"a prompt has tokens \(batch, tokens\), got \(3,\)"),
         (torch.zeros(2, 3), {}, r"tokens are int64 or int32 \(batch, tokens\), got torch.float32 \(2, 3\)"),
-        (tokens(), {"temperature": -1}, "temperature is at least 0, top_k and piece at least 1, got -1, None and 1024"),
-        (tokens(), {"top_k": 0}, "top_k and piece at least 1, got 1.0, 0 and 1024"),
-        (tokens(), {"piece": 0}, "top_k and piece at least 1, got 1.0, None and 0"),
+        (
+            tokens(),
+            {"temperature": -1},
+            "temperature and count are at least 0, top_k and piece at least 1, got -1, 1, None and 1024",
+        ),
+        (tokens(), {"temperature": float("nan")}, "got nan, 1, None"),
+        ([[1, 2]], {}, "got a list; give it one at least, as a tensor"),
+        (tokens(), {"top_k": 0}, "top_k and piece at least 1, got 1.0, 1, 0 and 1024"),
+        (tokens(), {"piece": 0}, "top_k and piece at least 1, got 1.0, 1, None and 0"),
     ],
 )
 def test_what_cannot_be_continued_is_refused(prompt, options, message):
@@ -139,3 +154,22 @@ def test_learned_positions_end_where_they_end():
         next(stream)
     with pytest.raises(ValueError, match="learned positions for 8 tokens, got positions 8 to 8; shorten the text"):
         next(stream)
+
+
+def test_a_negative_count_is_refused():
+    with pytest.raises(ValueError, match=r"count are at least 0.*got 1.0, -1"):
+        plain().generate(tokens(), -1)
+
+
+def test_a_prompt_is_turned_as_for_its_whole_length():
+    """In pieces, the first of them would be read with LongRoPE's factors for short texts."""
+    rope = RotaryEmbedding(4, scaling=LongRoPEScaling([1, 2], [5, 9], 6, 4))
+    blocks = [TransformerBlock(8, Attention(8, 2, rope=rope), FeedForward(8, nn.SiLU)) for _ in "ab"]
+    model = TransformerLM(11, 8, blocks).double()
+    for p in model.parameters():
+        nn.init.normal_(p, std=0.5)
+    prompt = torch.randint(11, (2, 20), generator=torch.Generator().manual_seed(0))
+    first = next(model.generate_stream(prompt, 1, temperature=0, piece=3))
+    assert torch.equal(first, model(prompt)[:, -1].argmax(-1))
+    _, state = model.stream(prompt[:, :3])
+    assert not torch.allclose(model.stream(prompt[:, 3:], state)[0][:, -1], model(prompt)[:, -1])

@@ -259,7 +259,7 @@ def test_an_optimiser_moves_gates_thirty_times_as_far():
         ((12, 5, 4), {}, "heads divides dim, got 5 and 12; name the size of a head"),
         ((12, 2, 0), {}, "segment and detach_every are at least 1, got 0 and None"),
         ((12, 2, 4), {"detach_every": 0}, "segment and detach_every are at least 1, got 4 and 0"),
-        ((12, 2, 4), {"update": "additive"}, "update is linear or delta, got 'additive'"),
+        ((12, 2, 4), {"update": "sum"}, "update is linear or delta, got 'sum'"),
         ((12, 2, 4), {"rope": RotaryEmbedding(4)}, r"heads have 6 channels, got RotaryEmbedding\(4\); make it 6"),
     ],
 )
@@ -272,3 +272,8 @@ def test_settings_that_do_not_fit_are_named(arguments, options, message):
 def test_texts_of_another_shape_are_named(shape):
     with pytest.raises(ValueError, match=re.escape(f"takes (batch, tokens, 24), got {shape}")):
         make()(torch.zeros(shape, dtype=torch.float64))
+
+
+def test_groups_wait_for_parameters_that_have_no_shape_yet():
+    with pytest.raises(ValueError, match=r"0.weight gets its shape from the first input; run the model once"):
+        parameter_groups(nn.Sequential(nn.LazyLinear(3)), 0.1, 0.1)

@@ -15,7 +15,7 @@ from nas.modules.linear_attention import LinearAttention
 from nas.modules.memory import EluPlusOne, empty_memory, read, write
 from tests.nas.modules import references
 
-UPDATES = ("additive", "delta")
+UPDATES = ("linear", "delta")
 CHUNKS = (1, 3, 64)
 
 
@@ -55,7 +55,7 @@ def test_a_feature_map_of_ones_own_is_used_for_queries_and_keys(update):
 
 
 @pytest.mark.parametrize("chunk", CHUNKS)
-def test_the_additive_rule_is_attention_with_products_of_features(chunk):
+def test_the_linear_rule_is_attention_with_products_of_features(chunk):
     module, x = make(chunk=chunk), text(70)
     q, k, v = (torch.stack(part, 1) for part in references.project(module.heads, x))
     k, v = (part.repeat_interleave(2, 1) for part in (k, v))
@@ -165,8 +165,8 @@ def test_the_delta_rule_replaces_what_was_under_a_key(strength, chunk):
 
 
 @pytest.mark.parametrize("chunk", CHUNKS)
-def test_the_additive_rule_gives_the_mean_of_what_is_under_a_key(chunk):
-    found, answers = dictionary("additive", None, chunk)
+def test_the_linear_rule_gives_the_mean_of_what_is_under_a_key(chunk):
+    found, answers = dictionary("linear", None, chunk)
     for y, values in zip(found, answers, strict=True):
         torch.testing.assert_close(y, torch.stack(values).mean(0) if values else torch.zeros(4).double())
 
@@ -259,8 +259,8 @@ def test_elu_plus_one_is_positive_where_exp_is_and_has_slope_one_at_zero(dtype):
     [
         ((12, 4), {"kv_heads": 3}, "kv_heads divides heads, .* got 3 and 4"),
         ((12, 5), {}, "heads divides dim, got 5 and 12; name the size of a head"),
-        ((12, 2), {"update": "linear"}, "update is additive or delta, .* got 'linear' and 64"),
-        ((12, 2), {"chunk": 0}, "chunk at least 1; got 'additive' and 0"),
+        ((12, 2), {"update": "sum"}, "update is linear or delta, .* got 'sum' and 64"),
+        ((12, 2), {"chunk": 0}, "chunk at least 1; got 'linear' and 0"),
     ],
 )
 def test_settings_that_do_not_fit_are_named(arguments, options, message):

@@ -209,3 +209,36 @@ def test_a_state_of_another_kind_of_mixer_is_refused(number, other):
     _, state = model([mixers()[other]]).stream(tokens())
     with pytest.raises(ValueError, match="None"):
         model([mixers()[number]]).stream(tokens(), state)
+
+
+def test_weights_of_the_blocks_are_kept_if_asked():
+    block = TransformerBlock(8, Attention(8, 2), FeedForward(8, nn.SiLU))
+    before = {name: p.clone() for name, p in block.named_parameters()}
+    TransformerLM(11, 8, [block], initialise=False)
+    assert all(torch.equal(p, before[name]) for name, p in block.named_parameters())
+    TransformerLM(11, 8, [block])
+    assert not torch.equal(block.feed_forward.w.weight, before["feed_forward.w.weight"])
+
+
+@pytest.mark.parametrize(
+    ("blocks", "message"),
+    [
+        (
+            lambda block: [block, nn.Linear(8, 8)],
+            r"TransformerBlocks of 8 channels, got \['TransformerBlock\(8\)', 'Linear'\]",
+        ),
+        (
+            lambda block: [TransformerBlock(6, Attention(6, 2), FeedForward(6, nn.SiLU))],
+            r"got \['TransformerBlock\(6\)'\]",
+        ),
+        (lambda block: [block, block], "every block is there once"),
+    ],
+)
+def test_blocks_that_do_not_fit_the_model_are_refused(blocks, message):
+    with pytest.raises(ValueError, match=message):
+        TransformerLM(11, 8, blocks(TransformerBlock(8, Attention(8, 2), FeedForward(8, nn.SiLU))))
+
+
+def test_a_state_that_is_none_is_refused():
+    with pytest.raises(ValueError, match="a LMState, got a str"):
+        plain().stream(torch.zeros(1, 1).long(), "x")

@@ -211,3 +211,10 @@ def test_inputs_that_do_not_fit_are_refused(message, shape, positions):
 def test_weights_that_do_not_fit_are_refused(message, rows, count, to, rotary_dim):
     with pytest.raises(ValueError, match=message):
         convert_layout(torch.zeros(rows, 2), count, to, rotary_dim)
+
+
+def test_whole_numbers_are_not_rotated_and_fractions_are_no_positions():
+    with pytest.raises(ValueError, match=r"floating-point numbers, got torch.int64"):
+        RotaryEmbedding(4)(torch.zeros(3, 4).long())
+    with pytest.raises(ValueError, match=r"whole numbers, got 2.5"):
+        RotaryEmbedding(4)(torch.zeros(3, 4), 2.5)
