@@ -90,7 +90,7 @@ def test_every_variant_is_trained_with_every_seed(small):
         ("recipe.optimizer=sgd", "unknown key 'recipe.optimizer'"),
         ("lengths=[12, 1000000000]", "test texts have up to 1,048,576 tokens"),
         ("variants.rope=3", "variants.rope: "),
-        ("model.dim=15", "variants.rope: model.dim is a multiple of 4, for rotary positions turn pairs"),
+        ("model.dim=15", "variants.rope: heads are of one size, and rotary positions turn pairs"),
     ],
 )
 def test_faults_are_reported_with_a_hint(small, override, message):

@@ -94,7 +94,7 @@ def test_memory_that_runs_out_while_measuring_is_one_sentence(tmp_path, monkeypa
             "it gives its activation 2 inputs, and a function of a search space has one",
         ),
         ("pydoc_gpt", ["data.context=100000"], r"each part needs at least data.context \+ 1 = 100,001"),
-        ("pydoc_gpt", ["model.heads=3"], "got 64 with 3 heads"),
+        ("pydoc_gpt", ["model.heads=3"], "got model.dim and model.heads 64 and 3"),
         ("digits", ["model={name: vit_tiny, patch: 3}"], "'vit_tiny' does not work on 'digits'"),
         ("digits", ["model={name: wide_resnet, depth: 29}"], "'wide_resnet' does not work on 'digits'"),
     ],

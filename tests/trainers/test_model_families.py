@@ -179,8 +179,8 @@ def test_gpt_refuses_images():
         ("densenet_bc", {}, (1, 3, 8), "needs 4x4 pixels, got 3x8"),
         ("vit_tiny", {"patch": 5}, (3, 32, 20), "model.patch=5 for 32x20 pixels; take a divisor of 4"),
         ("vit_tiny", {"dim": 100, "heads": 3}, (3, 8, 8), "got 3 and 100; take model.dim=99"),
-        ("gpt", {"dim": 100, "heads": 3}, (8,), "got 100 and 3; take model.dim=96"),
-        ("gpt", {"dim": 12, "heads": 4}, (8,), "got 12 and 4; take model.dim=8"),
+        ("gpt", {"dim": 100, "heads": 3}, (8,), "heads 100 and 3; take model.dim=96"),
+        ("gpt", {"dim": 12, "heads": 4}, (8,), "heads 12 and 4; take model.dim=8"),
     ],
 )
 def test_impossible_options_are_refused_with_the_fix(name, options, shape, message):

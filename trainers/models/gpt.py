@@ -7,6 +7,7 @@ The head has weights of its own, not the embedding's, which for an alphabet of 2
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Annotated, Literal
 
@@ -83,12 +84,11 @@ def gpt(
 
 def _check(dim: int, heads: int, attention: AttentionKind, positions: PositionKind) -> None:
     """Raises ModelError for sizes or positions that do not fit each other."""
-    step, why = (2 * heads, "rotary positions turn pairs of a head's channels") if positions == "rope" else (heads, "")
-    step, why = (2, "sines and cosines come in pairs") if positions == "sinusoidal" and dim % 2 else (step, why)
+    step = {"rope": 2 * heads, "sinusoidal": math.lcm(2, heads)}.get(positions, heads)
     if dim % step:
         raise ModelError(
-            f"model.dim is a multiple of {step}{why and ', for '}{why}; got {dim} with {heads} heads; take "
-            f"model.dim={step * max(1, dim // step)}"
+            f"heads are of one size, and rotary positions turn pairs of a head's channels, sinusoids are pairs; got "
+            f"model.dim and model.heads {dim} and {heads}; take model.dim={step * max(1, dim // step)}"
         )
     of_scores = {"full": (), "local": (), "infini": ("relative", "alibi"), "linear": ("relative", "alibi", "rope")}
     if positions in of_scores[attention]:
