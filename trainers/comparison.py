@@ -106,7 +106,7 @@ def run_variant(variant: Variant) -> Outcome:
         for length in variant.lengths:
             if scaling:
                 rescale(model, scaling, task.length, length)
-            scores[scaling][length] = test(model, task, length, variant.tests)
+            scores[scaling][length] = evaluate(model, task, length, variant.tests)
     return Outcome(scores, parameters, seconds)
 
 
@@ -136,7 +136,7 @@ def train(model: nn.Module, task: Task, variant: Variant) -> float:
 
 
 @torch.no_grad()
-def test(model: nn.Module, task: Task, length: int, count: int) -> float | None:
+def evaluate(model: nn.Module, task: Task, length: int, count: int) -> float | None:
     """The task's metric on ``count`` texts of a length; None if the model has no positions for it."""
     device = next(model.parameters()).device
     ends = [len(module.weight) for module in model.modules() if isinstance(module, LearnedPositions)]

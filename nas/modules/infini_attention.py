@@ -15,7 +15,7 @@ A_dot.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -25,14 +25,12 @@ from torch.utils.checkpoint import checkpoint
 from nas.modules.cache import check_fits, check_kind
 from nas.modules.feed_forward import make
 from nas.modules.heads import Heads
-from nas.modules.memory import EluPlusOne, Memory, empty_memory, full_precision, read, write
+from nas.modules.memory import EluPlusOne, Memory, Update, empty_memory, full_precision, read, write
 from nas.modules.rope import RotaryEmbedding, Table
 from nas.modules.softmax_attention import attend
 
 if TYPE_CHECKING:
     from jaxtyping import Float
-
-Update = Literal["linear", "delta"]
 
 
 class InfiniState(NamedTuple):

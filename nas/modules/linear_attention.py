@@ -13,7 +13,7 @@ writes in a chunk solves a triangular system (Yang et al. 2024, arXiv 2406.06484
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -21,12 +21,10 @@ from torch import Tensor, nn
 from nas.modules.cache import check_fits, check_kind
 from nas.modules.feed_forward import make
 from nas.modules.heads import Heads
-from nas.modules.memory import EluPlusOne, Memory, divide, empty_memory, full_precision
+from nas.modules.memory import EluPlusOne, Memory, Update, divide, empty_memory, full_precision
 
 if TYPE_CHECKING:
     from jaxtyping import Float
-
-Update = Literal["linear", "delta"]
 
 
 class LinearAttention(nn.Module):

@@ -8,13 +8,16 @@ which is attention with weights s(q) s(k_t)' that add up to 1. The paper's s is 
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
     from jaxtyping import Float
+
+
+Update = Literal["linear", "delta"]
 
 
 class Memory(NamedTuple):

@@ -6,7 +6,6 @@ key to query: :class:`AlibiBias` and :class:`RelativeBias`.
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -125,6 +124,12 @@ class RelativeBias(nn.Module):
             )
         self.buckets = buckets
         self.max_distance = max_distance
+        # Bucket exact + i starts at distance exact * (max_distance / exact)^(i / exact); whole numbers compare exactly.
+        exact = buckets // 2
+        self.starts: list[int] = [
+            next(d for d in range(exact, max_distance + 1) if d**exact >= exact ** (exact - i) * max_distance**i)
+            for i in range(exact)
+        ]
         self.weight = nn.Parameter(torch.zeros(buckets, heads))
 
     def forward(self, distance: Int[Tensor, "queries keys"]) -> Float[Tensor, "heads queries keys"]:
@@ -133,11 +138,9 @@ class RelativeBias(nn.Module):
         return table[distance.clamp(0, self.max_distance)].permute(2, 0, 1)
 
     def bucket(self, distance: Int[Tensor, "*any"]) -> Int[Tensor, "*any"]:
-        """Number of a distance's bucket, 0 to ``buckets`` - 1."""
-        exact = self.buckets // 2
-        far = (distance.clamp(min=1).double() / exact).log() / math.log(self.max_distance / exact)
-        far = (exact + (far * (self.buckets - exact) + 1e-9).long()).clamp(max=self.buckets - 1)
-        return torch.where(distance < exact, distance, far)
+        """Number of a distance's bucket, 0 to ``buckets`` - 1; 0 for keys ahead."""
+        far = torch.stack([distance >= start for start in self.starts]).sum(0)
+        return distance.clamp(0, len(self.starts) - 1) + far
 
 
 def check_channels(name: str, x: Tensor, dim: int) -> None:

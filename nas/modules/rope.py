@@ -109,14 +109,16 @@ class RotaryEmbedding(nn.Module):
         """cos and sin for tensors like ``x``, to rotate several of them; see :meth:`forward`."""
         self._check(x, positions)
         if not isinstance(positions, Tensor):
+            length = positions + x.shape[-2] if length is None else length
             positions = torch.arange(positions, positions + x.shape[-2], device=x.device)
+        elif length is None and not x.shape[-2]:
+            length = 0  # there is no last position
         dtype = torch.promote_types(x.dtype, torch.float32)
         if self.phases is None:
-            if length is None and not x.shape[-2]:
-                length = 0  # there is no last position
-            end = positions.max() + 1 if length is None else positions.new_full((), length)
+            # A known length's frequencies are computed on the CPU: not every device has float64.
+            end = positions.max() + 1 if length is None else torch.full((), length, dtype=torch.int64, device="cpu")
             turns = to_turns(self.scaling.frequencies(self.rotary_dim, self.base, end))
-            cos, sin = cos_sin(positions, turns, dtype)
+            cos, sin = cos_sin(positions, turns.to(positions.device), dtype)
         else:
             cos, sin = self.phases(positions, dtype)
         if self.scaling.attention_scale != 1:
@@ -161,8 +163,8 @@ def _rotate_half(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 def _rotate_interleaved(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     pairs = x.unflatten(-1, (-1, 2))
     if torch.compiler.is_compiling():  # fuses this, but not complex numbers, which are faster where nothing is fused
-        a, b = pairs.unbind(-1)
-        return torch.stack((a * cos - b * sin, a * sin + b * cos), -1).flatten(-2)
+        matrix = torch.stack((cos, -sin, sin, cos), -1).unflatten(-1, (2, 2))
+        return (matrix * pairs[..., None, :]).sum(-1).flatten(-2)
     return torch.view_as_real(torch.view_as_complex(pairs.contiguous()) * torch.complex(cos, sin)).flatten(-2)
 
 

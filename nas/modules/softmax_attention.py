@@ -93,7 +93,8 @@ class _Fused:
 
     Attributes:
         scale: of the scores.
-        grouped: whether several query heads share a key head; not every kernel can do that, so it is not always asked.
+        grouped: whether several query heads share a key head. Not every kernel can do that, and with a mask hardly any,
+            so it is asked where it must be, and with a mask keys and values are repeated.
     """
 
     scale: float
@@ -101,11 +102,13 @@ class _Fused:
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, causal: bool = False) -> Tensor:
         size = max(q.shape[-1], v.shape[-1])  # kernels want one size; else all scores would be held in memory
-        q, k, padded = (F.pad(x, (0, size - x.shape[-1])) if x.shape[-1] < size else x for x in (q, k, v))
-        y = F.scaled_dot_product_attention(
-            q, k, padded, mask, is_causal=causal, scale=self.scale, enable_gqa=self.grouped
-        )
-        return y[..., : v.shape[-1]]
+        value_size = v.shape[-1]
+        q, k, v = (F.pad(x, (0, size - x.shape[-1])) if x.shape[-1] < size else x for x in (q, k, v))
+        grouped = self.grouped and mask is None
+        if self.grouped and not grouped:
+            k, v = (x.repeat_interleave(q.shape[1] // k.shape[1], 1) for x in (k, v))
+        y = F.scaled_dot_product_attention(q, k, v, mask, is_causal=causal, scale=self.scale, enable_gqa=grouped)
+        return y[..., :value_size]
 
 
 def _attend_to_all(fused: _Fused, q: Tensor, k: Tensor, v: Tensor) -> Tensor:

@@ -11,12 +11,10 @@ import torch
 from nas.modules import LinearScaling, RotaryEmbedding
 from search_spaces.parser import parse
 from trainers.activation import make_act
-from trainers.comparison import SCALINGS, Variant, rescale, run_variant, test, train
+from trainers.comparison import SCALINGS, Variant, rescale, run_variant, train
 from trainers.models import models
 from trainers.tasks import tasks
 from trainers.trial import Component, Recipe
-
-test.__test__ = False  # it tests models, not this project
 
 VARIANT = Variant(
     task=Component("passkey", {"length": 12, "gap": 1, "digits": 1, "noise": 1}),

@@ -41,7 +41,7 @@ def rotated(x, angle, layout):
     return torch.from_numpy(out)
 
 
-def heads(*shape, dtype=torch.float64):
+def drawn(*shape, dtype=torch.float64):
     torch.manual_seed(0)
     return torch.randn(*shape, dtype=torch.float64).to(dtype)
 

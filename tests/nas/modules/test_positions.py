@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from nas.modules import AlibiBias, LearnedPositions, RelativeBias, SinusoidalPositions
+from tests.nas.modules.exact_rotations import assert_near, drawn
 
 T5 = [(32, 128), (8, 20)]
 
@@ -24,33 +25,24 @@ def sinusoids(start, tokens, dim, base=10_000.0):
     return torch.from_numpy(out)
 
 
-def embeddings(*shape, dtype=torch.float64):
-    torch.manual_seed(0)
-    return torch.randn(*shape, dtype=torch.float64).to(dtype)
-
-
-def assert_near(found, expected, atol):
-    torch.testing.assert_close(found.double(), expected.double(), rtol=0, atol=atol)
-
-
 @pytest.mark.parametrize("start", [0, 1, 131_072, 1_000_000, -4])
 @pytest.mark.parametrize("dim", [2, 6, 64])
 def test_sinusoids_are_the_paper_s(dim, start):
-    x = embeddings(2, 9, dim)
+    x = drawn(2, 9, dim)
     expected = x + sinusoids(start, 9, dim)
     assert_near(SinusoidalPositions(dim)(x, start), expected, 1e-14 + abs(start) * 3e-16)
     assert_near(SinusoidalPositions(dim)(x.float(), start), expected, 6e-7)
 
 
 def test_sinusoids_of_another_base():
-    x = embeddings(1, 9, 6)
+    x = drawn(1, 9, 6)
     assert_near(SinusoidalPositions(6, 500_000.0)(x, 100), x + sinusoids(100, 9, 6, 500_000.0), 1e-12)
 
 
 @pytest.mark.parametrize("start", [0, 1_000_000])
 def test_sinusoids_in_bfloat16_are_rounded_once(start):
     """Two roundings of half a unit: of P, at most 1 in size, and of the sum. Positions in bfloat16 would be lost."""
-    x = embeddings(2, 9, 16, dtype=torch.bfloat16)
+    x = drawn(2, 9, 16, dtype=torch.bfloat16)
     found = SinusoidalPositions(16).bfloat16()(x, start)
     exact = x.double() + sinusoids(start, 9, 16)
     assert found.dtype == torch.bfloat16
@@ -81,7 +73,7 @@ def test_sinusoids_made_on_the_meta_device_are_right_once_they_have_memory():
 
 
 def test_learned_positions_are_rows_from_the_offset_on():
-    positions, x = LearnedPositions(10, 4), embeddings(3, 4, 4, dtype=torch.float32)
+    positions, x = LearnedPositions(10, 4), drawn(3, 4, 4, dtype=torch.float32)
     for offset in (0, 3, 6):
         found = positions(x, offset)
         for n in range(3):
@@ -209,7 +201,7 @@ def test_all_compile_without_a_break():
     def all_of_them(x, distance, offset):
         return sinusoidal(x, offset), learned(x, offset), alibi(distance), relative(distance)
 
-    x, distance = embeddings(2, 3, 4, dtype=torch.float32), torch.tensor([[9, 3, 0], [200, 1, 17]])
+    x, distance = drawn(2, 3, 4, dtype=torch.float32), torch.tensor([[9, 3, 0], [200, 1, 17]])
     compiled = torch.compile(all_of_them, backend="aot_eager", fullgraph=True)
     for found, expected in zip(compiled(x, distance, 5), all_of_them(x, distance, 5), strict=True):
         assert_near(found, expected, 1e-6)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nas.modules import RotaryEmbedding, convert_layout
-from tests.nas.modules.exact_rotations import LAYOUTS, angles, assert_near, heads, pairs, rotated
+from tests.nas.modules.exact_rotations import LAYOUTS, angles, assert_near, drawn, pairs, rotated
 
 BASES = (10_000.0, 500_000.0)
 
@@ -19,7 +19,7 @@ BASES = (10_000.0, 500_000.0)
 @pytest.mark.parametrize("base", BASES)
 @pytest.mark.parametrize("dim", [2, 6, 64])
 def test_a_pair_is_turned_by_position_times_frequency(layout, base, dim):
-    x = heads(2, 3, 9, dim)
+    x = drawn(2, 3, 9, dim)
     found = RotaryEmbedding(dim, base, layout=layout)(x, 5)
     assert_near(found, rotated(x, angles(range(5, 14), dim, base), layout), 1e-12)
 
@@ -27,7 +27,7 @@ def test_a_pair_is_turned_by_position_times_frequency(layout, base, dim):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_the_dtype_of_the_input_is_kept_and_rounded_to_once(layout, dtype):
-    x = heads(2, 3, 9, 16, dtype=dtype)
+    x = drawn(2, 3, 9, 16, dtype=dtype)
     before = x.clone()
     found = RotaryEmbedding(16, layout=layout)(x, 100)
     exact = rotated(x, angles(range(100, 109), 16), layout)
@@ -37,7 +37,7 @@ def test_the_dtype_of_the_input_is_kept_and_rounded_to_once(layout, dtype):
 
 
 def test_the_layouts_differ_by_a_permutation_of_channels():
-    x = heads(2, 3, 9, 8)
+    x = drawn(2, 3, 9, 8)
     order = [0, 2, 4, 6, 1, 3, 5, 7]
     interleaved = RotaryEmbedding(8, layout="interleaved")(x, 77)
     assert_near(RotaryEmbedding(8, layout="half")(x[..., order], 77), interleaved[..., order], 1e-15)
@@ -46,7 +46,7 @@ def test_the_layouts_differ_by_a_permutation_of_channels():
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_partial_rotation_leaves_the_other_channels_untouched(layout):
-    x = heads(2, 3, 9, 10, dtype=torch.bfloat16)
+    x = drawn(2, 3, 9, 10, dtype=torch.bfloat16)
     found = RotaryEmbedding(10, layout=layout, rotary_dim=6)(x, 1000)
     assert torch.equal(found[..., 6:], x[..., 6:])
     exact = rotated(x, angles(range(1000, 1009), 6), layout)
@@ -56,7 +56,7 @@ def test_partial_rotation_leaves_the_other_channels_untouched(layout):
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_positions_are_an_offset_or_one_for_each_token_or_each_text_s_own(layout):
     rope = RotaryEmbedding(6, layout=layout)
-    x = heads(3, 2, 4, 6)
+    x = drawn(3, 2, 4, 6)
     own = torch.tensor([[0, 1, 2, 3], [70, 71, 72, 73], [9, 2, 2, -5]])
     ragged = rope(x, own)
     for n in range(3):
@@ -73,7 +73,7 @@ def test_positions_are_an_offset_or_one_for_each_token_or_each_text_s_own(layout
 @pytest.mark.parametrize("positions", [7, torch.tensor([[3, 1], [8, 9]])])
 def test_one_table_serves_queries_and_keys_with_fewer_heads(positions):
     rope = RotaryEmbedding(4)
-    q, k = heads(2, 6, 2, 4), heads(2, 3, 2, 4)
+    q, k = drawn(2, 6, 2, 4), drawn(2, 3, 2, 4)
     table = rope.table(q, positions)
     assert torch.equal(rope.rotate(q, table), rope(q, positions))
     assert torch.equal(rope.rotate(k, table), rope(k, positions))
@@ -82,7 +82,7 @@ def test_one_table_serves_queries_and_keys_with_fewer_heads(positions):
 def test_a_call_does_not_depend_on_the_calls_before_it():
     rope = RotaryEmbedding(4, layout="interleaved")
     for dtype, start, tokens in [("float64", 0, 9), ("bfloat16", 7, 3), ("float64", 7, 3), ("float32", 0, 5)]:
-        x = heads(1, 1, tokens, 4, dtype=getattr(torch, dtype))
+        x = drawn(1, 1, tokens, 4, dtype=getattr(torch, dtype))
         expected = rotated(x, angles(range(start, start + tokens), 4), "interleaved")
         assert_near(rope(x, start), expected, {"float64": 1e-12, "float32": 1e-6, "bfloat16": 0.01}[dtype])
 
@@ -90,15 +90,15 @@ def test_a_call_does_not_depend_on_the_calls_before_it():
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_any_memory_layout(layout):
     rope, angle = RotaryEmbedding(6, layout=layout), angles(range(5), 6)
-    x = heads(2, 5, 3, 15)
-    for view in (x.transpose(1, 2)[..., 1:7], x[..., :1, ::2].transpose(1, 2)[..., :6], heads(2, 3, 6, 5).mT):
+    x = drawn(2, 5, 3, 15)
+    for view in (x.transpose(1, 2)[..., 1:7], x[..., :1, ::2].transpose(1, 2)[..., :6], drawn(2, 3, 6, 5).mT):
         assert not view.is_contiguous()
         assert_near(rope(view), rotated(view.contiguous(), angle, layout), 1e-12)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_the_gradient_is_turned_back(layout):
-    x, incoming = heads(2, 3, 9, 8).requires_grad_(), heads(2, 3, 9, 8) + 1
+    x, incoming = drawn(2, 3, 9, 8).requires_grad_(), drawn(2, 3, 9, 8) + 1
     RotaryEmbedding(8, layout=layout, rotary_dim=6)(x, 40).backward(incoming)
     assert_near(x.grad, rotated(incoming, -angles(range(40, 49), 6), layout), 1e-12)
 
@@ -111,7 +111,7 @@ shifts = st.integers(-(2**61), 2**61)
 @given(m=positions, n=positions, shift=shifts, layout=st.sampled_from(LAYOUTS), base=st.sampled_from(BASES))
 def test_scores_depend_on_the_distance_alone(m, n, shift, layout, base):
     rope = RotaryEmbedding(8, base, layout=layout)
-    q, k = heads(2, 1, 8)
+    q, k = drawn(2, 1, 8)
     for dtype, atol in ((torch.float64, 1e-13), (torch.float32, 1e-5)):
         a, b = q.to(dtype), k.to(dtype)
         scores = [(rope(a, m + by) * rope(b, n + by)).sum() for by in (0, shift)]
@@ -121,7 +121,7 @@ def test_scores_depend_on_the_distance_alone(m, n, shift, layout, base):
 
 @given(position=shifts, layout=st.sampled_from(LAYOUTS), base=st.sampled_from(BASES))
 def test_every_pair_keeps_its_length(position, layout, base):
-    x = heads(1, 8)
+    x = drawn(1, 8)
     for dtype, atol in ((torch.float64, 1e-14), (torch.float32, 1e-6)):
         found = RotaryEmbedding(8, base, layout=layout)(x.to(dtype), position)
         for a, b in pairs(8, layout):
@@ -132,7 +132,7 @@ def test_conversion_permutes_rows_within_heads():
     rows = torch.arange(16)
     expected = [0, 2, 4, 1, 3, 5, 6, 7, 8, 10, 12, 9, 11, 13, 14, 15]
     assert convert_layout(rows, 2, "half", rotary_dim=6).tolist() == expected
-    weight = heads(24, 5)  # Hugging Face's conversion of Llama's weights
+    weight = drawn(24, 5)  # Hugging Face's conversion of Llama's weights
     theirs = weight.view(3, 4, 2, 5).transpose(1, 2).reshape(24, 5)
     assert torch.equal(convert_layout(weight, 3, "half"), theirs)
 
@@ -141,7 +141,7 @@ def test_conversion_permutes_rows_within_heads():
 @pytest.mark.parametrize("rotary_dim", [None, 6, 2])
 @pytest.mark.parametrize("shape", [(24, 5), (24,)])
 def test_conversion_there_and_back_changes_nothing(layout, rotary_dim, shape):
-    weight = heads(*shape)
+    weight = drawn(*shape)
     there = convert_layout(weight, 3, layout, rotary_dim)
     assert there.shape == weight.shape
     assert torch.equal(convert_layout(there, 3, LAYOUTS[layout == "half"], rotary_dim), weight)
@@ -150,14 +150,14 @@ def test_conversion_there_and_back_changes_nothing(layout, rotary_dim, shape):
 @pytest.mark.parametrize("to", LAYOUTS)
 @pytest.mark.parametrize("rotary_dim", [8, 4])
 def test_converted_projections_give_the_same_scores_in_the_other_layout(to, rotary_dim):
-    x = heads(2, 5, 12)
+    x = drawn(2, 5, 12)
 
     def scores(projections, layout):
         rope = RotaryEmbedding(8, layout=layout, rotary_dim=rotary_dim)
         q, k = (rope((x @ w.T + b).unflatten(-1, (-1, 8)).transpose(1, 2), 33) for w, b in projections)
         return q @ k.repeat_interleave(2, 1).mT
 
-    old = [(heads(n * 8, 12), heads(n * 8) + n) for n in (4, 2)]  # 4 heads of queries, 2 of keys
+    old = [(drawn(n * 8, 12), drawn(n * 8) + n) for n in (4, 2)]  # 4 heads of queries, 2 of keys
     new = [tuple(convert_layout(p, n, to, rotary_dim) for p in ps) for ps, n in zip(old, (4, 2), strict=True)]
     before = scores(old, LAYOUTS[to == "half"])
     assert_near(scores(new, to), before, 1e-11)

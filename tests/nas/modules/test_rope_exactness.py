@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from nas.modules import RotaryEmbedding
-from tests.nas.modules.exact_rotations import LAYOUTS, angles, assert_near, heads, rotated
+from tests.nas.modules.exact_rotations import LAYOUTS, angles, assert_near, drawn, rotated
 
 BASES = (10_000.0, 500_000.0)
 FAR = (131_072, 10_000_000)
@@ -50,7 +50,7 @@ def naive(x, start, base):
 @pytest.mark.parametrize("base", BASES)
 @pytest.mark.parametrize("start", [0, *FAR])
 def test_a_bfloat16_rotation_far_away_is_as_exact_as_at_0(start, base):
-    x = heads(4, 32, 64, dtype=torch.bfloat16)
+    x = drawn(4, 32, 64, dtype=torch.bfloat16)
     exact = rotated(x, angles(range(start, start + 32), 64, base), "half")
     bound = exact.abs() / 256 + 1.5e-6  # rounded once
     assert ((RotaryEmbedding(64, base).bfloat16()(x, start).double() - exact).abs() <= bound).all()
@@ -107,7 +107,7 @@ def test_there_is_nothing_to_train_or_to_save():
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
 def test_autocast_changes_nothing(layout, dtype):
     rope = RotaryEmbedding(8, layout=layout)
-    x = heads(2, 3, 5, 8, dtype=dtype)
+    x = drawn(2, 3, 5, 8, dtype=dtype)
     with torch.autocast("cpu", torch.bfloat16):
         found = rope(x, 10_000_000)
     assert found.dtype == dtype
@@ -116,7 +116,7 @@ def test_autocast_changes_nothing(layout, dtype):
 
 def test_compiled_code_has_no_break_and_is_exact():
     ropes = {layout: RotaryEmbedding(8, layout=layout) for layout in LAYOUTS}
-    x, own = heads(2, 3, 5, 8, dtype=torch.float32), torch.tensor([[10_000_000 + t, 131_072 - t] for t in range(5)]).T
+    x, own = drawn(2, 3, 5, 8, dtype=torch.float32), torch.tensor([[10_000_000 + t, 131_072 - t] for t in range(5)]).T
     compiled = torch.compile(lambda x, own: {layout: rope(x, own) for layout, rope in ropes.items()}, fullgraph=True)
     for layout, found in compiled(x, own).items():
         for n in range(2):
@@ -127,7 +127,7 @@ def test_a_growing_offset_is_not_compiled_anew():
     counter = torch._dynamo.testing.CompileCounter()
     rope = RotaryEmbedding(8)
     compiled = torch.compile(lambda x, offset: rope(x, offset), backend=counter, fullgraph=True)
-    x = heads(1, 1, 1, 8)
+    x = drawn(1, 1, 1, 8)
     for offset in range(10, 16):
         assert torch.equal(compiled(x, offset), rope(x, offset))
     assert counter.frame_count <= 2

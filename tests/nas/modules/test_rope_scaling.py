@@ -19,7 +19,7 @@ from nas.modules import (
     RotaryEmbedding,
     YaRNScaling,
 )
-from tests.nas.modules.exact_rotations import LAYOUTS, assert_near, heads, rotated
+from tests.nas.modules.exact_rotations import LAYOUTS, assert_near, drawn, rotated
 
 SHORT, LONG = (1.0, 1.1, 1.3, 2.0), (1.0, 2.5, 7.0, 30.0)
 LENGTH_DEPENDENT = (DynamicNTKScaling(4.0, 16), LongRoPEScaling(SHORT, LONG, 16, 4.0))
@@ -169,7 +169,7 @@ def test_a_factor_of_1_changes_nothing(scaling):
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("rotary_dim", [8, 12])
 def test_rotation_takes_scaled_frequencies_and_scale_for_the_rotated_channels_alone(layout, rotary_dim):
-    x = heads(2, 3, 5, 12)
+    x = drawn(2, 3, 5, 12)
     rope = RotaryEmbedding(12, 500.0, layout=layout, rotary_dim=rotary_dim, scaling=YaRNScaling(4.0, 256))
     expected = rotated(x, np.outer(range(40, 45), yarn(rotary_dim, 500.0, 4.0, 256)), layout)
     expected[..., :rotary_dim] *= 0.1 * math.log(4) + 1
@@ -191,7 +191,7 @@ def by_length(scaling, x, positions, length):
     ("start", "length"), [(0, None), (11, None), (12, None), (0, 16), (0, 17), (40, 10), (40, 500)]
 )
 def test_the_length_is_the_one_given_or_else_the_last_position_plus_1(scaling, start, length):
-    rope, x = RotaryEmbedding(8, scaling=scaling), heads(3, 5, 8)
+    rope, x = RotaryEmbedding(8, scaling=scaling), drawn(3, 5, 8)
     assert rope.needs_length
     expected = by_length(scaling, x, range(start, start + 5), start + 5 if length is None else length)
     assert_near(rope(x, start, length), expected, 1e-12)
@@ -200,7 +200,7 @@ def test_the_length_is_the_one_given_or_else_the_last_position_plus_1(scaling, s
 
 @pytest.mark.parametrize("scaling", LENGTH_DEPENDENT)
 def test_ragged_texts_share_the_length_of_the_longest(scaling):
-    x, own = heads(2, 3, 4, 8), torch.tensor([[0, 1, 2, 3], [60, 61, 62, 63]])
+    x, own = drawn(2, 3, 4, 8), torch.tensor([[0, 1, 2, 3], [60, 61, 62, 63]])
     found = RotaryEmbedding(8, scaling=scaling)(x, own)
     for n in range(2):
         assert_near(found[n], by_length(scaling, x[n], own[n].numpy(), 64), 1e-12)
@@ -208,14 +208,14 @@ def test_ragged_texts_share_the_length_of_the_longest(scaling):
 
 @pytest.mark.parametrize("scaling", [*LENGTH_DEPENDENT, YaRNScaling(4.0, 16), Llama3Scaling(original_length=64)])
 def test_parts_of_a_text_of_known_length_are_rotated_as_the_whole(scaling):
-    rope, x = RotaryEmbedding(8, scaling=scaling), heads(1, 2, 40, 8)
+    rope, x = RotaryEmbedding(8, scaling=scaling), drawn(1, 2, 40, 8)
     parts = [rope(x[:, :, i : i + 7], i, 40) for i in range(0, 40, 7)]
     assert_near(torch.cat(parts, 2), rope(x), 1e-14)
 
 
 @pytest.mark.parametrize("scaling", [*LENGTH_DEPENDENT, YaRNScaling(4.0, 16)])
 def test_casts_copies_and_the_meta_device_change_nothing(scaling):
-    x = heads(2, 5, 8)
+    x = drawn(2, 5, 8)
     expected = RotaryEmbedding(8, scaling=scaling)(x, 300)
     with torch.device("meta"):
         made = RotaryEmbedding(8, scaling=scaling)
@@ -226,7 +226,7 @@ def test_casts_copies_and_the_meta_device_change_nothing(scaling):
 
 @pytest.mark.parametrize("scaling", LENGTH_DEPENDENT)
 def test_a_length_in_the_data_does_not_break_the_graph(scaling):
-    rope, x = RotaryEmbedding(8, scaling=scaling), heads(2, 3, 4, 8)
+    rope, x = RotaryEmbedding(8, scaling=scaling), drawn(2, 3, 4, 8)
     compiled = torch.compile(lambda x, own: rope(x, own), backend="eager", fullgraph=True)
     for start in (0, 13, 500):
         own = torch.arange(start, start + 4).expand(2, 4)
@@ -240,7 +240,7 @@ def test_a_text_of_no_tokens_stays_one(scaling):
 
 @pytest.mark.parametrize("factor", [0.5, 0.25, 0.05, 0.001])
 def test_factors_below_1_speed_up(factor):
-    rope, x = RotaryEmbedding(2, scaling=LongRoPEScaling([factor], [1.0], 100)), heads(10, 2)
+    rope, x = RotaryEmbedding(2, scaling=LongRoPEScaling([factor], [1.0], 100)), drawn(10, 2)
     assert_near(rope(x), rotated(x, np.outer(range(10), [1 / factor]), "half"), 1e-10)
 
 
@@ -263,7 +263,7 @@ class Own:
 
 
 def test_a_scaling_of_one_s_own():
-    x = heads(3, 5, 4)
+    x = drawn(3, 5, 4)
     expected = rotated(x, np.outer(range(5), [2.0, 2.0]), "half") * 3
     assert_near(RotaryEmbedding(4, scaling=Own())(x), expected, 1e-12)
 
