@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from search_spaces.values import values_and_slopes
 FORMATS = (".png", ".svg", ".pdf")
 # Colour-blind safe (Okabe and Ito); the function itself first and strongest.
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
+_LINES = ("-", "--", ":", "-.")
 _RANGE = 5.0
 
 
@@ -46,6 +47,47 @@ def plot_functions(functions: Mapping[str, Expression], path: Path) -> None:
             axis.spines[["top", "right"]].set_visible(False)
         handles, labels = axes[0].get_legend_handles_labels()
         figure.legend(handles[::-1], labels[::-1], frameon=False, loc="outside upper center", ncols=len(labels))
+        figure.savefig(path, dpi=150)
+        plt.close(figure)
+
+
+def plot_replays(
+    regret: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    found: Mapping[str, Sequence[float]],
+    target: str,
+    path: Path,
+) -> None:
+    """Draw how strategies come along, evaluation by evaluation; the suffix is the format.
+
+    Args:
+        regret: label to mean regret and the half-width of its 95 % interval.
+        found: label to the share of replays that have found the target.
+        target: its name.
+        path: where to.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    with plt.rc_context({"svg.fonttype": "none", "font.size": 10}):
+        figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.6), layout="constrained")
+        for number, (label, (mean, half)) in enumerate(regret.items()):
+            style = {"color": _COLOURS[number % len(_COLOURS)], "linestyle": _LINES[number // len(_COLOURS) % 4]}
+            x = np.arange(1, len(mean) + 1)
+            left.plot(x, mean, label=label, linewidth=1.8, **style)
+            left.fill_between(x, np.subtract(mean, half), np.add(mean, half), alpha=0.12, color=style["color"])
+            right.plot(x, 100 * np.asarray(found[label]), linewidth=1.8, **style)
+        left.set_title("mean regret of the best function so far", loc="left")
+        left.set_yscale("log")
+        right.set_title(f"replays that have evaluated one of the {target}, %", loc="left")
+        right.set_ylim(0, 102)
+        for axis in (left, right):
+            axis.set_xscale("log")
+            axis.set_xlabel("evaluations")
+            axis.grid(alpha=0.2)
+            axis.spines[["top", "right"]].set_visible(False)
+        figure.legend(*left.get_legend_handles_labels(), frameon=False, loc="outside lower center", ncols=5)
         figure.savefig(path, dpi=150)
         plt.close(figure)
 

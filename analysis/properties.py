@@ -15,7 +15,7 @@ from scipy import stats
 
 from analysis.sampled import DENSE, FAR, Floats, Function, limit_value, number, settles, slope_limit
 from analysis.smoothness import smoothness_class
-from search_spaces.expression import Const, Expression, Param, params, replace
+from search_spaces.expression import Const, Expression, Param, call, params, replace
 from search_spaces.sympy_bridge import ask
 
 SYMPY_SECONDS = 5.0
@@ -226,13 +226,33 @@ def swish_family(f: Function) -> Property:
     return Property("Swish family", f"no: {_not_gated(f, 1)}")
 
 
+def is_swish_like(expression: Expression) -> bool:
+    """Whether a function is of the Swish family, up to its sign, and dips below 0 before it vanishes.
+
+    So ReLU is not, nor is max(x, tanh(x)), which has a gate, but no end that vanishes.
+    """
+    points = np.linspace(0.1, 10.0, 200)
+    for sign in (1.0, -1.0):
+        f = Function(call("mul", Const(sign), at_initial_values(expression)))
+        with np.errstate(all="ignore"):
+            f.scale = float(np.sqrt(np.mean(f(_NORMAL[::100]) ** 2)))
+            if not (0 < f.scale < math.inf) or not np.isfinite(f(DENSE)).all():
+                return False
+            family = swish_family(f).value
+            closed = -f(points) if "reflected" in family else f(-points)
+        if family.startswith("yes") and closed.min() < -0.01 * f.scale and abs(closed[-1]) < 0.01 * f.scale:
+            return True
+    return False
+
+
 def _not_gated(f: Function, sign: int) -> str | None:
     """Why x g(x) is no member, None if it is; with sign -1 for the reflected function."""
     if abs(float(f(np.array([0.0]))[0])) > 1e-9 * f.scale:
         return "f(0) is not 0, so g(x) = f(x)/x is unbounded"
     near = np.array([[1e-6, 1e-8], [-1e-6, -1e-8]])
     gate = np.stack([f(side) / side for side in near])
-    growth = np.abs(gate[:, 1] - gate[:, 0])
+    with np.errstate(invalid="ignore"):  # a gate that is infinite on both is no member either
+        growth = np.nan_to_num(np.abs(gate[:, 1] - gate[:, 0]), nan=np.inf)
     if (growth > 0.1 * np.maximum(f.scale, np.abs(gate[:, 1]))).any():  # even a logarithm's is seen
         return "g(x) = f(x)/x is unbounded near 0"
     left, right = _gate_limit(f, -sign), _gate_limit(f, sign)

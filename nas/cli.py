@@ -6,6 +6,8 @@ Exit codes: 0 done, 1 a search that found nothing that works, 2 bad input (one c
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -212,6 +214,82 @@ def compare(
 
 
 @app.command()
+def table(
+    source: Annotated[
+        str, typer.Argument(metavar="CONFIG|RUN", help="A configuration, or a study of this command to go on with.")
+    ],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Such as data.root=DIR trial.epochs=5.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=2, help="Trainings of every function.")] = 2,
+    relaxations: Annotated[
+        int, typer.Option(min=0, help="Relaxed networks to train, for replays of the strategy gradient.")
+    ] = 0,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="DIR", help="Where to. [dim]\\[tables/NAME][/dim]")
+    ] = None,
+) -> None:
+    """Train every function of a space with several seeds, and write the results as a table for nas bench."""
+    from nas.config import load_config
+    from nas.progress import ProgressView
+    from nas.runs import execute, settle_precision
+    from nas.table import make_table, table_run, write_table
+
+    console = _console()
+    with table_run(source, lambda: load_config(source, overrides), seeds, relaxations) as run:
+        with _status("measuring which precision is faster here"):
+            settle_precision(run)
+        if not execute(run, lambda search: ProgressView(search, console, str(run.path))).done:
+            console.print(f"Interrupted. To go on: nas table {run.path}", markup=False, soft_wrap=True)
+            raise typer.Exit(130)
+        with _progress("functions described") as step:
+            made = make_table(run, step)
+        folder = out or Path("tables") / run.config.name
+        write_table(made, folder)
+    typer.echo(f"{len(made.functions)} functions with {len(made.seeds)} seeds: {folder}")
+
+
+@app.command()
+def bench(
+    folder: Annotated[Path, typer.Argument(metavar="TABLE", help="A folder that nas table wrote.")],
+    strategy: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--strategy", "-s", metavar="'NAME KEY=VALUE ...'", help="One to replay; may be given repeatedly."
+        ),
+    ] = None,
+    replays: Annotated[int, typer.Option(min=1, help="Searches of every strategy.")] = 100,
+    evaluations: Annotated[int, typer.Option(min=1, help="Functions that a search evaluates.")] = 200,
+    objective: Annotated[
+        str | None, typer.Option(metavar="METRIC", help="What to search for. [dim]\\[the table's][/dim]")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes. [dim]\\[one a core][/dim]")] = None,
+    plot: Annotated[
+        Path | None, typer.Option("--plot", metavar="FILE", help="Draw the comparison; .png, .svg, .pdf.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON, with every replay.")] = False,
+) -> None:
+    """Replay search strategies against a table, without training anything, and print which one is worth using."""
+    from nas import bench_table as view
+    from nas.bench import Bench
+    from nas.runs import available_cores
+
+    found = Bench.open(folder, strategy or [], objective, replays, evaluations)
+    if plot is not None:
+        view.check_plot(plot)
+    with _progress("replays") as step:
+        results, seconds = found.run(workers or available_cores(), step)
+    if json:
+        typer.echo(view.as_json(results, seconds, found.facts))
+    else:
+        console = _console()
+        console.print(view.comparison_tables(results, seconds))
+        console.print(view.note(found), style="dim", markup=False)
+    if plot is not None:
+        view.draw(results, plot)
+
+
+@app.command()
 def export(
     run: RunArgument,
     top: Annotated[int, typer.Option("--top", "-n", min=1, help="How many of the best functions found.")] = 1,
@@ -238,7 +316,8 @@ def _execute(run: Run) -> None:
         console.print(f"Interrupted. To go on: nas resume {run.path}", markup=False, soft_wrap=True)
         raise typer.Exit(130)
     rows = build(run.store)
-    _print_leaderboard(rows.head(run.config.retrain.top + len(run.config.baselines)))
+    top = 20 if run.config.retrain.top == "all" else run.config.retrain.top
+    _print_leaderboard(rows.head(top + len(run.config.baselines)))
     if not (rows["found"] & (rows["state"] == "COMPLETE")).any():
         console.print("No candidate completed its training, so there is nothing to export; the reasons:")
         for reason, count in rows["reason"].value_counts().head(3).items():
@@ -272,6 +351,17 @@ def _status(text: str) -> AbstractContextManager[object]:
 
     console = Console(stderr=True, highlight=False)
     return console.status(text) if console.is_terminal else nullcontext()
+
+
+@contextmanager
+def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on the terminal, to be told how much of what is done; nothing elsewhere."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def _print_leaderboard(rows: DataFrame) -> None:

@@ -8,14 +8,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
-from nas.strategies import Objective, Strategy, strategies
+from nas.strategies import Cost, Objective, Problem, Spectrum, Strategy, strategies
 from nas.yaml_config import ComponentConfig, ConfigError, Section, check, load_values
 from search_spaces.equivalence import Level
-from search_spaces.known import known_expression
+from search_spaces.known import as_expression, known_expression
 from search_spaces.presets import spaces
 from search_spaces.registry import Registry
 from search_spaces.space import SearchSpace
@@ -63,6 +63,9 @@ class TrialConfig(Section):
 class SearchConfig(Section):
     """How long to search, and for what. ``minutes`` ends the search stage, whatever ``trials`` says.
 
+    ``cost`` is to be small beside a good ``objective``: the number of nodes, or the time of the function's forward and
+    backward pass. The functions that no other one beats in both are retrained first.
+
     ``equivalence`` is how far two candidates count as the same function; see search_spaces.equivalence.LEVELS.
     ``screen`` ends trials in which signal or gradient vanish or explode at initialisation.
     """
@@ -72,6 +75,31 @@ class SearchConfig(Section):
     minutes: PositiveFloat | None = None
     screen: bool = True
     objective: Metric = "val_accuracy"
+    cost: Cost | None = None
+
+
+class WarmStartConfig(Section):
+    """What is known before a search: ``functions`` to train first, by name or formula, and an earlier ``study``.
+
+    The results of an earlier study are told to the strategy, if it trained in the same way; with ``top`` its best
+    functions are trained first instead.
+    """
+
+    functions: tuple[str, ...] = ()
+    study: str | None = None
+    top: PositiveInt | None = None
+
+    @field_validator("functions")
+    @classmethod
+    def _readable(cls, functions: tuple[str, ...]) -> tuple[str, ...]:
+        for text in functions:
+            as_expression(text)
+        return functions
+
+    @field_validator("study")
+    @classmethod
+    def _from_anywhere(cls, study: str | None) -> str | None:
+        return None if study is None else str(Path(study).expanduser().absolute())
 
 
 class PruningConfig(Section):
@@ -93,9 +121,12 @@ class PruningConfig(Section):
 
 
 class RetrainConfig(Section):
-    """The best ``top`` functions and the baselines are trained again with ``seeds`` fresh seeds at the full budget."""
+    """The best ``top`` functions and the baselines are trained again with ``seeds`` fresh seeds at the full budget.
 
-    top: int = Field(10, ge=0)
+    ``top: all`` means every function searched, those that failed too.
+    """
+
+    top: Annotated[int, Field(ge=0)] | Literal["all"] = 10
     seeds: PositiveInt = 3
 
 
@@ -119,6 +150,7 @@ class ExperimentConfig(Section):
     recipe: RecipeConfig = RecipeConfig()
     trial: TrialConfig = TrialConfig()
     search: SearchConfig = SearchConfig()
+    warm_start: WarmStartConfig = WarmStartConfig()
     pruning: PruningConfig | None = None
     retrain: RetrainConfig = RetrainConfig()
     baselines: tuple[str, ...] = ("ReLU", "SiLU", "GELU", "ELU", "tanh")
@@ -140,9 +172,13 @@ class ExperimentConfig(Section):
     def make_space(self) -> SearchSpace:
         return spaces.get(self.space.name)(**self.space.options)
 
-    def make_strategy(self) -> Strategy:
-        objective = Objective(self.search.objective)
-        return strategies.get(self.strategy.name)(self.make_space(), objective, self.seed, **self.strategy.options)
+    def objective(self) -> Objective:
+        return Objective(self.search.objective, self.search.cost)
+
+    def make_strategy(self, spectrum: Spectrum | None = None) -> Strategy:
+        """The strategy, with what it may know about networks at initialisation (``Problem.spectrum``)."""
+        problem = Problem(self.make_space(), self.objective(), self.seed, spectrum)
+        return strategies.get(self.strategy.name)(problem, **self.strategy.options)
 
 
 def load_config(name: str, overrides: list[str] | None = None) -> ExperimentConfig:

@@ -12,7 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from nas.search import RETRAIN, SEARCH, Search
+from nas.search import RELAX, RETRAIN, SEARCH, Search
 from trainers.trial import METRICS, TrialState
 
 _REDRAW_SECONDS = 0.25
@@ -102,7 +102,8 @@ class ProgressView:
         return f"{60 * rate:.0f} candidates/min, {left // 60:.0f}:{left % 60:02.0f} left"
 
     def _states(self) -> str:
-        count = {state: sum(self.search.counts[s, state] for s in (SEARCH, RETRAIN)) for state in TrialState}
+        stages = (RELAX, SEARCH, RETRAIN)
+        count = {state: sum(self.search.counts[s, state] for s in stages) for state in TrialState}
         return (
             f"{count[TrialState.COMPLETE]} complete, {count[TrialState.PRUNED]} pruned, "
             f"{count[TrialState.FAIL]} failed, {count[TrialState.RUNNING]} running"

@@ -12,20 +12,26 @@ import time
 from collections import Counter, deque
 from dataclasses import dataclass, replace
 
+import numpy as np
+from numpy.typing import NDArray
+
 from analysis.store import Record, Store
 from nas.config import ExperimentConfig
+from nas.finalists import Finalist, ranked
 from nas.proposer import Proposal, Proposer
 from nas.pruning import SuccessiveHalving
-from nas.strategies import EXHAUSTED, Objective, Signal
+from nas.strategies import EXHAUSTED, Candidate, Signal
+from nas.warm_start import Known, warm_start
 from search_spaces.canonical import simplify
 from search_spaces.equivalence import EquivalenceIndex
 from search_spaces.expression import Expression, number_params
 from search_spaces.known import known_expression, recognize
 from search_spaces.parser import parse
 from search_spaces.recognition import likeness
-from trainers.trial import Trial, TrialResult, TrialState
+from trainers.trial import Relaxation, Trial, TrialResult, TrialState
 
-SEARCH, RETRAIN = "search", "retrain"
+SEARCH, RETRAIN, RELAX = "search", "retrain", "relax"
+_RELAXED_EPOCHS = 5  # times a function's: a relaxation trains many
 
 
 @dataclass(frozen=True)
@@ -42,9 +48,10 @@ class Search:
     def __init__(self, config: ExperimentConfig, store: Store) -> None:
         self.config = config
         self.store = store
-        self.objective = Objective(config.search.objective)
+        self.objective = config.objective()
         self.precision = store.get("precision", "fp32") if config.trial.precision == "auto" else config.trial.precision
-        self.proposer = Proposer(config.make_strategy(), EquivalenceIndex(config.search.equivalence))
+        strategy = config.make_strategy(self.spectrum if config.strategy.options.get("spectrum") else None)
+        self.proposer = Proposer(strategy, EquivalenceIndex(config.search.equivalence))
         self.pruning = None
         if config.pruning:
             p = config.pruning
@@ -58,6 +65,8 @@ class Search:
         self._interrupted: deque[Record] = deque()
         self._done: set[tuple[str, int]] = set()  # (function key, seed) of the retrain stage, launched or finished
         self._queue: deque[tuple[Expression, str, int]] | None = None
+        self._told: list[Known] = []
+        self._start_warm()
         baselines = self._retrainings([known_expression(name) for name in config.baselines])
         self._replay()
         self._baselines = deque(entry for entry in baselines if entry[1:] not in self._done)
@@ -73,7 +82,7 @@ class Search:
         if not self.search_over:
             proposal = self.proposer.propose()
             if isinstance(proposal, Proposal):
-                return self._launch(SEARCH, proposal.candidate.expression, proposal.key, self.config.seed)
+                return self._launch_proposal(proposal)
             if proposal is None:
                 return None
             self.exhausted = True
@@ -123,7 +132,8 @@ class Search:
         known = len(self._baselines)
         if self._queue is not None:
             return known + len(self._queue)
-        return known + self.config.retrain.top * self.config.retrain.seeds
+        top = self.config.retrain.top
+        return known + (self.launched(SEARCH) if top == "all" else top) * self.config.retrain.seeds
 
     def launched(self, stage: str) -> int:
         return sum(n for (where, _), n in self.counts.items() if where == stage)
@@ -133,12 +143,27 @@ class Search:
 
     # --- inside ----------------------------------------------------------------------------------------------------
 
-    def _launch(self, stage: str, expression: Expression, key: str, seed: int) -> Trial:
-        c = self.config
-        trial = Trial(
+    def _start_warm(self) -> None:
+        """Tell or queue what is known beforehand; it is kept with the study, which can then be moved."""
+        stored = self.store.get("warm_start")
+        known = warm_start(self.config) if stored is None else [Known.from_values(values) for values in stored]
+        if stored is None:
+            self.store.put("warm_start", [entry.to_values() for entry in known])
+        for entry in known:
+            expression = parse(entry.expression)
+            if entry.result is None:
+                self.proposer.first.append(expression)
+            else:
+                self._told.append(entry)
+                self.proposer.settle(self.proposer.expect(expression), entry.result)
+
+    def _trial(self, stage: str, expression: str, seed: int) -> Trial:
+        """A trial as the configuration wants it."""
+        c, searching = self.config, stage == SEARCH
+        return Trial(
             id=len(self._records) + 1,
             stage=stage,
-            expression=str(expression),
+            expression=expression,
             seed=seed,
             model=c.model.component(),
             data=c.data.component(),
@@ -146,25 +171,49 @@ class Search:
             budget_epochs=c.trial.epochs,
             max_steps=c.trial.max_steps,
             max_seconds=c.trial.max_seconds,
-            report_epochs=c.pruning.rungs if c.pruning and stage == SEARCH else (),
-            anneal_epochs=c.pruning.rungs if c.pruning and c.pruning.anneal and stage == SEARCH else (),
+            report_epochs=c.pruning.rungs if c.pruning and searching else (),
+            anneal_epochs=c.pruning.rungs if c.pruning and c.pruning.anneal and searching else (),
             param_shape=c.trial.param_shape,
             precision=self.precision,
-            screen=c.search.screen and stage == SEARCH,
+            screen=c.search.screen and searching,
             device=c.trial.device,
+            measure_cost=c.search.cost == "time" and searching,
         )
-        formula, found = str(number_params(simplify(expression))), likeness(expression)
-        record = Record(trial, key, formula, recognize(expression), None, None if found is None else str(found))
-        self.store.launch(record)
-        self._add(record)
-        return trial
 
-    def _add(self, record: Record) -> None:
+    def _launch_proposal(self, proposal: Proposal) -> Trial:
+        candidate = proposal.candidate
+        if isinstance(candidate, Candidate):
+            return self._launch(SEARCH, candidate.expression, proposal.key, self.config.seed)
+        return self._launch_relaxation(candidate.relaxation, proposal.key)
+
+    def _launch(self, stage: str, expression: Expression, key: str, seed: int) -> Trial:
+        formula, found = str(number_params(simplify(expression))), likeness(expression)
+        trial = self._trial(stage, str(expression), seed)
+        like = None if found is None else str(found)
+        return self._add(Record(trial, key, formula, recognize(expression), None, like), launch=True)
+
+    def _launch_relaxation(self, relaxation: Relaxation, key: str) -> Trial:
+        """Many functions in one network: in float32, and as long as it takes."""
+        trial = self._trial(RELAX, relaxation.shape, self.config.seed + relaxation.attempt)
+        trial = replace(trial, relaxation=relaxation, precision="fp32", max_seconds=None)
+        trial = replace(trial, budget_epochs=relaxation.epochs or _RELAXED_EPOCHS * trial.budget_epochs)
+        return self._add(Record(trial, key, f"relaxed {relaxation.shape}", None, None), launch=True)
+
+    def spectrum(self, expression: Expression) -> NDArray[np.float64]:
+        """The Fisher spectrum of the network that a trial of this function would start from."""
+        from trainers.fisher import trial_spectrum
+
+        return trial_spectrum(self._trial(SEARCH, str(expression), self.config.seed))
+
+    def _add(self, record: Record, *, launch: bool = False) -> Trial:
         trial = record.trial
+        if launch:
+            self.store.launch(record)
         self._records[trial.id] = record
         self.counts[trial.stage, TrialState.RUNNING] += 1
         if trial.stage == RETRAIN:
             self._done.add((record.function_key, trial.seed))
+        return trial
 
     def _take(self, record: Record, result: TrialResult) -> None:
         trial = record.trial
@@ -172,15 +221,17 @@ class Search:
         self._records[trial.id] = record
         self.counts[trial.stage, TrialState.RUNNING] -= 1
         self.counts[trial.stage, result.state] += 1
-        if trial.stage != SEARCH:
+        if trial.stage == RETRAIN:
             return
         self.proposer.settle(record.function_key, result)
+        if trial.stage == RELAX:
+            return
         value = self.objective.value(result)
         if result.state == TrialState.COMPLETE and value is not None and (self.best is None or value > self.best.value):
             self.best = Best(value, record)
 
     def _next_retraining(self) -> Trial | Signal | None:
-        if self._queue is None and not self.running(SEARCH):
+        if self._queue is None and not self.running(SEARCH) and not self.running(RELAX):
             self._queue = deque(self._retrainings(self._finalists()))
         for queue in (self._baselines, self._queue or ()):
             while queue:
@@ -195,14 +246,17 @@ class Search:
         return [(e, self.proposer.adopt(e), seed) for seed in seeds for e in expressions]
 
     def _finalists(self) -> list[Expression]:
-        """The best complete candidates of the search stage; ties go to the smaller validation loss."""
+        """The best complete candidates, of an earlier study too; with a cost, those on the Pareto front first."""
+        if self.config.retrain.top == "all":
+            return [parse(r.trial.expression) for r in self._records.values() if r.trial.stage == SEARCH]
+        searched = [(r.trial.expression, r.result) for r in self._records.values() if r.trial.stage == SEARCH]
+        earlier = [(entry.expression, entry.result) for entry in self._told]
         complete = [
-            (self.objective.value(r.result), -r.result.metrics["val_loss"], r)
-            for r in self._records.values()
-            if r.trial.stage == SEARCH and r.result and r.result.state == TrialState.COMPLETE
+            Finalist(parse(text), result, self.objective)
+            for text, result in (*searched, *earlier)
+            if result is not None and result.state == TrialState.COMPLETE
         ]
-        complete.sort(key=lambda entry: entry[:2], reverse=True)
-        return [parse(r.trial.expression) for _, _, r in complete[: self.config.retrain.top]]
+        return [finalist.expression for finalist in ranked(complete)[: self.config.retrain.top]]
 
     def _replay(self) -> None:
         """Bring strategy, pruning rule and counters to where the stored events left them."""
@@ -220,9 +274,9 @@ class Search:
     def _replay_launch(self, record: Record) -> None:
         """Ask the strategy as it was asked then; if it answers otherwise (its code changed), it is told a stranger."""
         key = record.function_key
-        if record.trial.stage == SEARCH:
+        if record.trial.stage != RETRAIN:
             proposal = self.proposer.propose()
-            if not isinstance(proposal, Proposal) or proposal.key != key:
+            if record.trial.stage == SEARCH and (not isinstance(proposal, Proposal) or proposal.key != key):
                 key = self.proposer.expect(parse(record.trial.expression))
         else:
             key = self.proposer.adopt(parse(record.trial.expression))

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import statistics
-import time
-from collections.abc import Callable
 from pathlib import Path
 
-import torch
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
@@ -17,13 +13,13 @@ from analysis.plots import FORMATS, plot_functions
 from analysis.properties import SYMPY_SECONDS, at_initial_values, properties
 from analysis.store import Store
 from search_spaces.canonical import simplify
-from search_spaces.compile import ExpressionActivation
 from search_spaces.equivalence import rejection
-from search_spaces.expression import Call, Expression, params, size, variables, walk
-from search_spaces.known import known_expression
+from search_spaces.expression import Call, Expression, params, size, walk
+from search_spaces.known import as_expression, known_expression
 from search_spaces.parser import parse
 from search_spaces.recognition import likeness, nearest_known
 from search_spaces.sympy_bridge import ask
+from trainers.cost import relative_cost
 
 
 class ShowError(ValueError):
@@ -34,20 +30,13 @@ def find_expression(text: str) -> Expression:
     """The expression of a formula, of a known name such as ``SiLU``, or of ``RUN:RANK``.
 
     Raises:
-        ParseError: a formula that cannot be read.
-        ShowError: a run without such a rank, or a function of several inputs.
+        ParseError: a formula that cannot be read, or of several inputs.
+        ShowError: a run without such a rank.
     """
     run, colon, rank = text.rpartition(":")
     if colon and rank.strip().isascii() and rank.strip().isdigit():
         return _ranked(Path(run), int(rank))
-    try:
-        return known_expression(text.strip())
-    except KeyError:
-        expression = parse(text)
-    others = set(variables(expression)) - {"x"}
-    if others:
-        raise ShowError(f"an activation's only input is x, got {', '.join(sorted(others))}")
-    return expression
+    return as_expression(text)
 
 
 def _ranked(run: Path, rank: int) -> Expression:
@@ -94,26 +83,6 @@ def _properties(expression: Expression) -> Table:
     for entry in properties(expression):
         table.add_row(Text(entry.name), Text(entry.value), entry.source)
     return table
-
-
-def relative_cost(expression: Expression, rounds: int = 9) -> float:
-    """Time of forward and backward, eager float32 on (64, 16, 32, 32), divided by nn.ReLU's in alternating rounds."""
-    x = torch.randn(64, 16, 32, 32, requires_grad=True)
-    act = ExpressionActivation(expression)
-    ratios = []
-    for step in range(rounds + 2):
-        ours, relu = _seconds(act, x), _seconds(torch.nn.ReLU(), x)
-        if step >= 2:
-            ratios.append(ours / relu)
-    return statistics.median(ratios)
-
-
-def _seconds(act: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) -> float:
-    start = time.perf_counter()
-    y = act(x)
-    if y.requires_grad:
-        torch.autograd.grad(y, x, torch.ones_like(y), allow_unused=True)
-    return time.perf_counter() - start
 
 
 def plot(expression: Expression, path: Path) -> None:

@@ -13,8 +13,8 @@ from functools import cache
 from types import MappingProxyType
 
 from search_spaces.equivalence import EquivalenceIndex
-from search_spaces.expression import Expression
-from search_spaces.parser import parse
+from search_spaces.expression import Expression, variables
+from search_spaces.parser import ParseError, parse
 from search_spaces.registry import nearest
 
 KNOWN = MappingProxyType(
@@ -74,6 +74,22 @@ def recognize(expression: Expression) -> str | None:
     index, names = _index()
     key = index.find(expression)
     return None if key is None else names[key]
+
+
+def as_expression(text: str) -> Expression:
+    """The activation function that a name such as ``SiLU``, or else a formula in x, stands for.
+
+    Raises:
+        ParseError: a formula that cannot be read, or with another input than x.
+    """
+    try:
+        return known_expression(text.strip())
+    except KeyError:
+        expression = parse(text)
+    others = set(variables(expression)) - {"x"}
+    if others:
+        raise ParseError(f"an activation's only input is x, got {', '.join(sorted(others))}", text, 0)
+    return expression
 
 
 def known_expression(name: str) -> Expression:

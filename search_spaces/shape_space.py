@@ -113,6 +113,12 @@ class ShapeSpace(SearchSpace):
 
     # --- expressions and choices -----------------------------------------------------------------------------------
 
+    def options(self, prefix: Choices) -> Sequence[int]:
+        if not prefix:
+            return range(len(self.shapes))
+        used = len(prefix) in {self._index(slot) for slot in self.shapes[prefix[0]].slots()}
+        return range(self.cardinalities[len(prefix)]) if used else (0,)
+
     def decode(self, choices: Choices) -> Expression:
         limits = self.cardinalities
         if len(choices) != len(limits) or not all(0 <= c < n for c, n in zip(choices, limits, strict=True)):

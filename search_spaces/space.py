@@ -7,7 +7,7 @@ other views that learners want, a choice vector of fixed length and a sequence o
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 
 import numpy as np
@@ -34,6 +34,11 @@ class SearchSpace(ABC):
         """Number of options at every position of the choice vector."""
 
     @abstractmethod
+    def options(self, prefix: Choices) -> Sequence[int]:
+        """What may come next in a choice vector that begins so, in rising order; every vector made of such choices is
+        a member's (in a constrained space, some are not: ``decode`` refuses them)."""
+
+    @abstractmethod
     def decode(self, choices: Choices) -> Expression:
         """The expression of a choice vector. Raises ValueError for one that stands for none."""
 
@@ -44,6 +49,22 @@ class SearchSpace(ABC):
     @abstractmethod
     def enumerate(self) -> Iterator[Expression]:
         """All spellings, lazily, always in the same order."""
+
+    def enumerate_by_size(self) -> Iterator[Expression]:
+        """All spellings, those of few nodes first, lazily: one pass over the space for every number of nodes.
+
+        Memory is what one expression needs, however large the space.
+        """
+        nodes: int | None = 0
+        while nodes is not None:
+            larger: int | None = None
+            for expression in self.enumerate():
+                n = size(expression)
+                if n == nodes:
+                    yield expression
+                elif n > nodes and (larger is None or n < larger):
+                    larger = n
+            nodes = larger
 
     @abstractmethod
     def sample(self, rng: np.random.Generator) -> Expression:
@@ -116,6 +137,9 @@ class ConstrainedSpace(SearchSpace):
     @property
     def description(self) -> dict[str, list[str]]:
         return {**self.space.description, "only": [self.says]}
+
+    def options(self, prefix: Choices) -> Sequence[int]:
+        return self.space.options(prefix)
 
     def decode(self, choices: Choices) -> Expression:
         return self._checked(self.space.decode(choices))

@@ -87,6 +87,32 @@ class TreeSpace(SearchSpace):
 
     # --- expressions and choices -----------------------------------------------------------------------------------
 
+    def options(self, prefix: Choices) -> Sequence[int]:
+        if len(prefix) >= self.max_nodes:
+            return self._edge_options(prefix)
+        levels = [1]  # of the places that are still open, the next one last
+        for choice in prefix:
+            if not levels:
+                return (0,)
+            level = levels.pop()
+            levels += [level + 1] * self._arity(choice)
+        if not levels:
+            return (0,)
+        deeper, spare = levels[-1] < self.max_depth, self.max_nodes - len(prefix) - len(levels)
+        arities = [self._arity(choice) for choice in range(1, len(self.symbols) + 1)]
+        return [c for c, arity in enumerate(arities, 1) if arity == 0 or (deeper and arity <= spare)]
+
+    def _edge_options(self, prefix: Choices) -> Sequence[int]:
+        """0 for no further parameter, or the edges after the last one."""
+        nodes, edges = sum(map(bool, prefix[: self.max_nodes])), prefix[self.max_nodes :]
+        if edges and edges[-1] == 0:
+            return (0,)
+        return (0, *range(edges[-1] + 1 if edges else 1, nodes))
+
+    def _arity(self, choice: int) -> int:
+        symbol = self.symbols[choice - 1]
+        return 0 if isinstance(symbol, Expression) else OPERATORS[symbol].arity
+
     def decode(self, choices: Choices) -> Expression:
         if len(choices) != len(self.cardinalities) or not all(
             0 <= c < n for c, n in zip(choices, self.cardinalities, strict=True)

@@ -9,11 +9,14 @@ from functools import lru_cache
 
 import torch
 
+from search_spaces.parser import parse
 from trainers.batches import Batches, make_batches
+from trainers.cost import relative_cost
 from trainers.data import DataSet, datasets
 from trainers.environment import environment, keep_freed_memory
 from trainers.loop import Diverged, Metrics, OutOfTime, fit, total_steps
 from trainers.network import Network, network_key
+from trainers.relax import relax
 from trainers.screening import fault, signals
 from trainers.trial import Component, Trial, TrialResult, TrialState
 
@@ -58,6 +61,8 @@ def run_trial(trial: Trial, report: Report) -> TrialResult:
     parameters: int | None = None
     device, activation = torch.device("cpu"), "none"
     network: Network | None = None
+    cost: float | None = None
+    weights: list[list[float]] | None = None
 
     def result(state: TrialState, reason: str | None = None) -> TrialResult:
         return TrialResult(
@@ -68,6 +73,8 @@ def run_trial(trial: Trial, report: Report) -> TrialResult:
             seconds=round(time.monotonic() - start, 3),
             parameters=parameters,
             environment=environment(device, trial.precision, activation),
+            cost=cost,
+            weights=weights,
         )
 
     def record(metrics: Metrics) -> None:
@@ -79,7 +86,12 @@ def run_trial(trial: Trial, report: Report) -> TrialResult:
         device = pick_device(trial.device)
         keep_freed_memory()
         batches = resident_batches(trial.data.to_json(), trial.recipe.batch_size, device)
+        if trial.measure_cost:
+            cost = relative_cost(parse(trial.expression))
         start = time.monotonic()  # loading happens once a worker and is not part of a trial's cost
+        if trial.relaxation is not None:
+            weights = relax(trial, load_data(trial.data.to_json()), device, record)
+            return result(TrialState.COMPLETE)
         network = _network(trial, device, total_steps(trial, len(batches)))
         activation = network.activation
         parameters = sum(p.numel() for p in network.model.parameters())

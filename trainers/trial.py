@@ -81,12 +81,38 @@ class Recipe(_Json):
 
 
 @dataclass(frozen=True)
+class Relaxation(_Json):
+    """All functions of a shape in one network, every slot a weighted sum of its templates (trainers.relaxed).
+
+    Attributes:
+        shape: such as ``b(u(x), u(x))``.
+        unary, binary, nary: the templates of the slots, as formulas.
+        learning_rate: of the weights' logarithms.
+        epochs: of its training; None for the search's default.
+        attempt: 0, 1, ...: another one has another seed.
+    """
+
+    shape: str
+    unary: tuple[str, ...]
+    binary: tuple[str, ...] = ()
+    nary: tuple[str, ...] = ()
+    learning_rate: float = 0.01
+    epochs: int | None = None
+    attempt: int = 0
+
+    @classmethod
+    def from_values(cls, values: dict[str, Any]) -> Relaxation:
+        return cls(**values | {name: tuple(values[name]) for name in ("unary", "binary", "nary")})
+
+
+@dataclass(frozen=True)
 class Trial(_Json):
     """One training of one activation function.
 
     Attributes:
         id: unique in its study.
-        stage: ``search`` (one seed, may be pruned) or ``retrain`` (fresh seeds, full budget).
+        stage: ``search`` (one seed, may be pruned), ``retrain`` (fresh seeds, full budget) or ``relax`` (not one
+            function, but the ``relaxation`` of many).
         expression: the activation in the expression language.
         seed: of initialisation, data order and augmentation.
         model, data: registered components.
@@ -101,6 +127,8 @@ class Trial(_Json):
         precision: ``fp32``, or ``bf16`` for matrix products and activations (weights and norms stay float32).
         screen: end the trial as a FAIL where signal or gradient vanish or explode at initialisation.
         device: ``cpu``, ``cuda`` or ``auto``.
+        relaxation: train this in place of ``expression``.
+        measure_cost: measure the function's forward and backward pass, too.
     """
 
     id: int
@@ -119,6 +147,8 @@ class Trial(_Json):
     precision: str = "fp32"
     screen: bool = False
     device: str = "auto"
+    relaxation: Relaxation | None = None
+    measure_cost: bool = False
 
     @classmethod
     def from_json(cls, text: str) -> Self:
@@ -129,6 +159,8 @@ class Trial(_Json):
         values["recipe"] = Recipe(**{**recipe, "milestones": tuple(recipe.get("milestones", ()))})
         for name in ("report_epochs", "anneal_epochs"):
             values[name] = tuple(values.get(name, ()))
+        if values.get("relaxation") is not None:
+            values["relaxation"] = Relaxation.from_values(values["relaxation"])
         return cls(**values)
 
 
@@ -146,6 +178,8 @@ class TrialResult(_Json):
         seconds: wall-clock time of the training.
         parameters: number of trained values in the model, the activation's included.
         environment: versions, code, device, precision and way of computing the activation that it ran with.
+        cost: time of the function's forward and backward pass as a multiple of ReLU's, where it was to be measured.
+        weights: of a relaxation: for every slot, in the order of the choice vector, those of its templates.
     """
 
     state: TrialState
@@ -155,6 +189,8 @@ class TrialResult(_Json):
     seconds: float = 0.0
     parameters: int | None = None
     environment: dict[str, str] = field(default_factory=dict)
+    cost: float | None = None
+    weights: list[list[float]] | None = None
 
     @classmethod
     def from_json(cls, text: str) -> Self:

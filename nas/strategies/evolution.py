@@ -11,9 +11,8 @@ from typing import Annotated
 
 from pydantic import Field, PositiveInt
 
-from nas.strategies import Candidate, Objective, Signal, Strategy, strategies
+from nas.strategies import Candidate, Problem, RelaxedCandidate, Signal, Strategy, strategies
 from search_spaces.expression import Expression
-from search_spaces.space import SearchSpace
 from trainers.trial import TrialResult
 
 
@@ -22,9 +21,7 @@ class RegularizedEvolution(Strategy):
 
     def __init__(
         self,
-        space: SearchSpace,
-        objective: Objective,
-        seed: int,
+        problem: Problem,
         population_size: int,
         tournament_size: int,
         crossover_probability: float,
@@ -33,7 +30,7 @@ class RegularizedEvolution(Strategy):
             raise ValueError(f"tournament_size is 1 to population_size = {population_size}, got {tournament_size}")
         if not 0 <= crossover_probability <= 1:
             raise ValueError(f"crossover_probability lies between 0 and 1, got {crossover_probability}")
-        super().__init__(space, objective, seed)
+        super().__init__(problem)
         self.population: deque[tuple[float, Expression]] = deque(maxlen=population_size)
         self.tournament_size = tournament_size
         self.crossover_probability = crossover_probability
@@ -47,9 +44,9 @@ class RegularizedEvolution(Strategy):
             return Candidate(self.space.crossover(parent, self._tournament(), self.rng))
         return Candidate(self.space.mutate(parent, self.rng))
 
-    def tell(self, candidate: Candidate, result: TrialResult) -> None:
+    def tell(self, candidate: Candidate | RelaxedCandidate, result: TrialResult) -> None:
         value = self.objective.value(result)
-        if value is not None and self.space.contains(candidate.expression):
+        if value is not None and isinstance(candidate, Candidate) and self.space.contains(candidate.expression):
             self.population.append((value, candidate.expression))
 
     def _tournament(self) -> Expression:
@@ -60,12 +57,10 @@ class RegularizedEvolution(Strategy):
 
 @strategies.register("evolution")
 def evolution(
-    space: SearchSpace,
-    objective: Objective,
-    seed: int,
+    problem: Problem,
     *,
     population_size: Annotated[int, Field(ge=1, le=1_000_000)] = 32,
     tournament_size: PositiveInt = 8,
     crossover_probability: float = 0.2,
 ) -> Strategy:
-    return RegularizedEvolution(space, objective, seed, population_size, tournament_size, crossover_probability)
+    return RegularizedEvolution(problem, population_size, tournament_size, crossover_probability)

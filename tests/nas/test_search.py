@@ -15,7 +15,7 @@ from analysis.store import Store
 from nas.config import load_config
 from nas.proposer import Proposal, Proposer
 from nas.search import RETRAIN, SEARCH, Search
-from nas.strategies import EXHAUSTED, Candidate, Objective, Strategy
+from nas.strategies import EXHAUSTED, Candidate, Problem, Strategy
 from search_spaces.equivalence import examine
 from search_spaces.parser import parse
 from search_spaces.presets import spaces
@@ -155,7 +155,7 @@ class Scripted(Strategy):
     """Asks what it is given, remembers what it is told."""
 
     def __init__(self, *texts: str) -> None:
-        super().__init__(spaces.get("swish2017")(), Objective(), 0)
+        super().__init__(Problem(spaces.get("swish2017")()))
         self.script = [Candidate(parse(text)) for text in texts]
         self.told: list[tuple[str, TrialResult]] = []
 

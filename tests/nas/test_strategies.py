@@ -8,7 +8,7 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 
-from nas.strategies import Candidate, Objective, Strategy, strategies
+from nas.strategies import Candidate, Objective, Problem, Strategy, strategies
 from search_spaces.equivalence import EquivalenceIndex
 from search_spaces.parser import parse
 from search_spaces.presets import spaces
@@ -20,7 +20,7 @@ SPACE = spaces.get("swish2017")()
 
 
 def make(name: str, seed: int = 0, **options) -> Strategy:
-    return strategies.get(name)(SPACE, Objective("val_accuracy"), seed, **options)
+    return strategies.get(name)(Problem(SPACE, Objective("val_accuracy"), seed), **options)
 
 
 @pytest.mark.parametrize("name", strategies.names())
@@ -88,11 +88,11 @@ def test_random_over_functions_draws_no_function_more_often_for_its_many_spellin
     index, drawn = EquivalenceIndex(), {}
     relu, line = index.add(parse("max(x, 0)")), index.add(parse("x"))
     for uniform in ("spellings", "functions"):
-        strategy = strategies.get("random")(space, Objective(), 0, uniform=uniform)
+        strategy = strategies.get("random")(Problem(space), uniform=uniform)
         drawn[uniform] = Counter(index.add(strategy.ask().expression) for _ in range(2_000))
     share = {name: counts[relu] / 2_000 for name, counts in drawn.items()}
     assert share["spellings"] > 2 * share["functions"]
     assert line in drawn["spellings"]
     assert line not in drawn["functions"]  # affine: never trained
     with pytest.raises(ValueError, match="enumerated up to"):
-        strategies.get("random")(spaces.get("grafs")(), Objective(), 0, uniform="functions")
+        strategies.get("random")(Problem(spaces.get("grafs")()))

@@ -1,0 +1,191 @@
+"""Surrogate search: predict every function's result from what is known before a training, and ask for a promising one.
+
+A function is described by its values, slopes and properties (search_spaces.features) and, if wanted, by the Fisher
+spectrum of its network at initialisation, after Bingham and Miikkulainen 2023 (AQuaSurF, arXiv 2301.05785), who asked
+for the best predicted. Here the prediction's uncertainty counts too: mean + kappa standard deviations, the upper
+confidence bound (Srinivas et al. 2010, arXiv 0912.3995).
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import NonNegativeFloat, PositiveInt
+from scipy.stats import norm, rankdata
+
+from nas.strategies import EXHAUSTED, Candidate, Problem, RelaxedCandidate, Signal, Strategy, strategies
+from search_spaces.census import FunctionSampler
+from search_spaces.expression import Expression
+from search_spaces.features import features
+from search_spaces.space import SearchSpace
+from trainers.trial import TrialResult
+
+Floats = NDArray[np.float64]
+Model = Literal["forest", "knn", "gp"]
+
+WHOLE = 20_000
+"""Spaces of so many spellings at most are looked at as a whole; of larger ones a pool is drawn."""
+_PARENTS = 10  # the best functions, whose mutations make up half of a pool
+
+
+class Surrogate(Strategy):
+    """Random for ``startup`` results; then the model is fitted after every ``refit_every`` results.
+
+    Values become normal scores of their ranks, failures sharing the lowest, so that outliers do not count and every
+    metric is the same to the model.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        model: Model,
+        kappa: float,
+        startup: int,
+        refit_every: int,
+        pool_size: int,
+    ) -> None:
+        super().__init__(problem)
+        self.seed, self.spectrum = problem.seed, problem.spectrum
+        self.model, self.kappa, self.startup, self.refit_every = model, kappa, startup, refit_every
+        self.pool_size = pool_size
+        self.whole = whole_space(problem.space) if problem.space.size <= WHOLE else None
+        self._rows: dict[Expression, Floats] = {} if self.whole is None else dict(zip(*self.whole, strict=True))
+        self._told: dict[Expression, float | None] = {}
+        self._asked: set[Expression] = set()
+        self._ranked: list[Expression] = []  # candidates, the most promising last
+        self._fitted_to = -1
+
+    def ask(self) -> Candidate | Signal | None:
+        if len(self._told) < self.startup:
+            ranked = self._shuffled()
+        else:
+            if self._fitted_to < 0 or len(self._told) >= self._fitted_to + self.refit_every:
+                self._refit()
+            ranked = self._ranked
+        while ranked:
+            expression = ranked.pop()
+            if expression not in self._asked:
+                self._asked.add(expression)
+                return Candidate(expression)
+        if self.whole is not None:
+            return EXHAUSTED
+        return Candidate(self.space.sample(self.rng))
+
+    def tell(self, candidate: Candidate | RelaxedCandidate, result: TrialResult) -> None:
+        if isinstance(candidate, Candidate) and self.space.contains(candidate.expression):
+            self._asked.add(candidate.expression)
+            self._told[candidate.expression] = self.objective.value(result)
+
+    # --- candidates ------------------------------------------------------------------------------------------------
+
+    def _shuffled(self) -> list[Expression]:
+        if self.whole is None:
+            return [self.space.sample(self.rng)]
+        left = [expression for expression in self.whole[0] if expression not in self._asked]
+        return [left[int(self.rng.integers(len(left)))]] if left else []
+
+    def _pool(self) -> list[Expression]:
+        """All functions not asked for, or random ones and as many mutations of the best so far."""
+        if self.whole is not None:
+            return [expression for expression in self.whole[0] if expression not in self._asked]
+        known = sorted((v, i) for i, v in enumerate(self._told.values()) if v is not None)
+        told = list(self._told)
+        parents = [told[i] for _, i in known[-_PARENTS:]]
+        drawn = [self.space.sample(self.rng) for _ in range(self.pool_size // (2 if parents else 1))]
+        while parents and len(drawn) < self.pool_size:
+            drawn.append(self.space.mutate(parents[int(self.rng.integers(len(parents)))], self.rng))
+        return [expression for expression in dict.fromkeys(drawn) if expression not in self._asked]
+
+    def _described(self, expressions: list[Expression]) -> Floats:
+        missing = [expression for expression in expressions if expression not in self._rows]
+        self._rows.update(zip(missing, features(missing), strict=True))
+        rows = np.stack([self._rows[expression] for expression in expressions])
+        if self.spectrum is None:
+            return rows
+        return np.concatenate([rows, np.stack([self.spectrum(expression) for expression in expressions])], axis=1)
+
+    # --- prediction ------------------------------------------------------------------------------------------------
+
+    def _refit(self) -> None:
+        self._fitted_to = len(self._told)
+        pool = self._pool()
+        if not pool:
+            self._ranked = []
+            return
+        told = list(self._told)
+        known, unknown = self._described(told), self._described(pool)
+        mean, std = predict(self.model, known, normal_scores(list(self._told.values())), unknown, self.seed)
+        self._ranked = [pool[i] for i in np.argsort(mean + self.kappa * std, kind="stable")]
+
+
+@lru_cache(maxsize=2)
+def whole_space(space: SearchSpace) -> tuple[tuple[Expression, ...], Floats]:
+    """The trainable functions of a space and their features."""
+    functions = FunctionSampler(space, trainable=True).functions
+    return tuple(functions), features(functions)
+
+
+def normal_scores(values: list[float | None]) -> Floats:
+    """Quantiles of N(0,1) for the ranks of the values; failures, None, share the lowest."""
+    lowest = min((v for v in values if v is not None), default=0.0) - 1.0
+    ranks = rankdata([lowest if v is None else v for v in values])
+    return np.asarray(norm.ppf((ranks - 0.5) / len(ranks)))
+
+
+def predict(model: Model, x: Floats, y: Floats, new: Floats, seed: int) -> tuple[Floats, Floats]:
+    """Mean and standard deviation of the prediction for every row of ``new``.
+
+    The forest's is over trees; that of k-NN is of the neighbours' values and grows with their distance.
+    """
+    if model == "forest":
+        from sklearn.ensemble import ExtraTreesRegressor
+
+        forest = ExtraTreesRegressor(n_estimators=60, min_samples_leaf=2, max_features=0.5, random_state=seed)
+        trees = np.stack([tree.predict(new) for tree in forest.fit(x, y).estimators_])
+        return trees.mean(0), trees.std(0)
+    scale = x.std(0) + 1e-9
+    x, new = (x - x.mean(0)) / scale, (new - x.mean(0)) / scale
+    return _knn(x, y, new) if model == "knn" else _gp(x, y, new, seed)
+
+
+def _knn(x: Floats, y: Floats, new: Floats, k: int = 5) -> tuple[Floats, Floats]:
+    from sklearn.neighbors import NearestNeighbors
+
+    distance, index = NearestNeighbors(n_neighbors=min(k, len(x))).fit(x).kneighbors(new)
+    weight = 1 / (distance + 1e-6)
+    weight /= weight.sum(1, keepdims=True)
+    mean = (weight * y[index]).sum(1)
+    variance = (weight * (y[index] - mean[:, None]) ** 2).sum(1)
+    far = distance.mean(1) / (np.sqrt(x.shape[1]) + 1e-9)  # about 1 for two strangers
+    return mean, np.sqrt(variance + y.var() * far**2)
+
+
+def _gp(x: Floats, y: Floats, new: Floats, seed: int) -> tuple[Floats, Floats]:
+    import warnings
+
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.gaussian_process import GaussianProcessRegressor
+    from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
+
+    kernel: Any = ConstantKernel() * Matern(length_scale=np.sqrt(x.shape[1]), nu=2.5) + WhiteKernel(0.1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        gp = GaussianProcessRegressor(kernel, normalize_y=True, random_state=seed).fit(x, y)
+        mean, std = gp.predict(new, return_std=True)
+    return mean, std
+
+
+@strategies.register("surrogate")
+def surrogate(
+    problem: Problem,
+    *,
+    model: Model = "forest",
+    kappa: NonNegativeFloat = 1.0,
+    startup: PositiveInt = 10,
+    refit_every: PositiveInt = 4,
+    pool_size: PositiveInt = 1_000,
+) -> Strategy:
+    return Surrogate(problem, model, kappa, startup, refit_every, pool_size)
