@@ -239,11 +239,12 @@ def table(
     with table_run(source, lambda: load_config(source, overrides), seeds, relaxations) as run:
         with _status("measuring which precision is faster here"):
             settle_precision(run)
-        if not execute(run, lambda search: ProgressView(search, console, str(run.path))).done:
+        search = execute(run, lambda search: ProgressView(search, console, str(run.path)))
+        if not search.done:
             console.print(f"Interrupted. To go on: nas table {run.path}", markup=False, soft_wrap=True)
             raise typer.Exit(130)
         with _progress("functions described") as step:
-            made = make_table(run, step)
+            made = make_table(run, search, step)
         folder = out or Path("tables") / run.config.name
         write_table(made, folder)
     typer.echo(f"{len(made.functions)} functions with {len(made.seeds)} seeds: {folder}")

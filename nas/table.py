@@ -65,13 +65,12 @@ def table_run(source: str, load: Callable[[], ExperimentConfig], seeds: int, rel
             yield run
 
 
-def make_table(run: Run, step: Callable[[int, int], None] = lambda done, total: None) -> ResultTable:
-    """The table of a study that is done. ``step`` is told how many of its functions have been described.
+def make_table(run: Run, search: Search, step: Callable[[int, int], None] = lambda done, total: None) -> ResultTable:
+    """The table of a study whose search is done. ``step`` is told how many of its functions have been described.
 
     Raises:
         TableError: trainings are missing.
     """
-    search = Search(run.config, run.store)
     if not search.done:
         raise TableError(f"{run.path} is not finished; go on with: nas table {run.path}")
     rows = trials(run.store)

@@ -134,5 +134,5 @@ def _best(table: ResultTable, metric: str) -> list[str]:
     for row in shown:
         formula, like = table.functions["formula"][row], table.functions["likeness"][row]
         figures = "failed with a seed" if np.isnan(mean[row]) else f"{mean[row]:.4f} ± {std[row]:.4f}"
-        lines.append(f"| {rank[row]} | `{formula}` | {like or ''} | {figures} |")
+        lines.append(f"| {rank[row]} | `{formula}` | {like if isinstance(like, str) else ''} | {figures} |")
     return lines

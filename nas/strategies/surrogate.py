@@ -18,7 +18,7 @@ from scipy.stats import norm, rankdata
 
 from nas.strategies import EXHAUSTED, Candidate, Problem, RelaxedCandidate, Signal, Strategy, strategies
 from search_spaces.census import FunctionSampler
-from search_spaces.expression import Expression
+from search_spaces.expression import Expression, size
 from search_spaces.features import features
 from search_spaces.space import SearchSpace
 from trainers.trial import TrialResult
@@ -32,7 +32,7 @@ _PARENTS = 10  # the best functions, whose mutations make up half of a pool
 
 
 class Surrogate(Strategy):
-    """Random for ``startup`` results; then the model is fitted after every ``refit_every`` results.
+    """The simplest functions, or random ones, until ``startup`` results are in; then the model is fitted after every ``refit_every`` results.
 
     Values become normal scores of their ranks, failures sharing the lowest, so that outliers do not count and every
     metric is the same to the model.
@@ -46,27 +46,24 @@ class Surrogate(Strategy):
         startup: int,
         refit_every: int,
         pool_size: int,
+        start: str,
     ) -> None:
         super().__init__(problem)
         self.seed, self.spectrum = problem.seed, problem.spectrum
         self.model, self.kappa, self.startup, self.refit_every = model, kappa, startup, refit_every
-        self.pool_size = pool_size
+        self.pool_size, self.start = pool_size, start
         self.whole = whole_space(problem.space) if problem.space.size <= WHOLE else None
         self._rows: dict[Expression, Floats] = {} if self.whole is None else dict(zip(*self.whole, strict=True))
         self._told: dict[Expression, float | None] = {}
         self._asked: set[Expression] = set()
-        self._ranked: list[Expression] = []  # candidates, the most promising last
-        self._fitted_to = -1
+        self._ranked = self._first()  # candidates, the most promising last
+        self._fitted_to = 0
 
     def ask(self) -> Candidate | Signal | None:
-        if len(self._told) < self.startup:
-            ranked = self._shuffled()
-        else:
-            if self._fitted_to < 0 or len(self._told) >= self._fitted_to + self.refit_every:
-                self._refit()
-            ranked = self._ranked
-        while ranked:
-            expression = ranked.pop()
+        if len(self._told) >= max(self.startup, self._fitted_to + self.refit_every):
+            self._refit()
+        while self._ranked:
+            expression = self._ranked.pop()
             if expression not in self._asked:
                 self._asked.add(expression)
                 return Candidate(expression)
@@ -81,11 +78,13 @@ class Surrogate(Strategy):
 
     # --- candidates ------------------------------------------------------------------------------------------------
 
-    def _shuffled(self) -> list[Expression]:
+    def _first(self) -> list[Expression]:
+        """What to begin with, the first one last: the simplest functions, or random ones, in random order."""
         if self.whole is None:
-            return [self.space.sample(self.rng)]
-        left = [expression for expression in self.whole[0] if expression not in self._asked]
-        return [left[int(self.rng.integers(len(left)))]] if left else []
+            drawn = [self.space.sample(self.rng) for _ in range(self.pool_size)]
+        else:
+            drawn = [self.whole[0][i] for i in self.rng.permutation(len(self.whole[0]))]
+        return sorted(drawn, key=size, reverse=True) if self.start == "simple" else drawn
 
     def _pool(self) -> list[Expression]:
         """All functions not asked for, or random ones and as many mutations of the best so far."""
@@ -187,5 +186,6 @@ def surrogate(
     startup: PositiveInt = 10,
     refit_every: PositiveInt = 4,
     pool_size: PositiveInt = 1_000,
+    start: Literal["simple", "random"] = "simple",
 ) -> Strategy:
-    return Surrogate(problem, model, kappa, startup, refit_every, pool_size)
+    return Surrogate(problem, model, kappa, startup, refit_every, pool_size, start)
