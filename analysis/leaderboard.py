@@ -14,6 +14,8 @@ import pandas as pd
 from scipy import stats
 
 from analysis.store import Store
+from search_spaces.expression import size
+from search_spaces.parser import parse
 from trainers.trial import METRICS, TrialResult, TrialState
 
 COLUMNS = {
@@ -36,7 +38,10 @@ COLUMNS = {
     "vs_relu_ci95": "half-width of its 95 % interval (paired t)",
     "parameters": "trained values in the model, the activation's included",
     "seconds": "mean time of a training",
-    "found": "whether the search proposed it; false for a function that is only a baseline",
+    "complexity": "number of nodes of the expression",
+    "cost": "time of its forward and backward pass as a multiple of ReLU's, where the search measured it",
+    "front": "whether no function is both better and cheaper; None if the search had no cost",
+    "found": "whether the search, or the study that it started from, proposed it; false for a mere baseline",
     "state": "COMPLETE, PRUNED, FAIL or RUNNING",
     "stage": "the stage that the figures come from",
     "seeds": "the seeds, in order",
@@ -46,7 +51,18 @@ COLUMNS = {
 }
 """Columns of the leaderboard and what they mean."""
 
-SORT_KEYS = ("rank", "val_accuracy", "val_loss", "val_bpb", "vs_relu", "seconds", "parameters", "formula")
+SORT_KEYS = (
+    "rank",
+    "val_accuracy",
+    "val_loss",
+    "val_bpb",
+    "vs_relu",
+    "seconds",
+    "complexity",
+    "cost",
+    "parameters",
+    "formula",
+)
 _STATE_ORDER = {"COMPLETE": 0, "RUNNING": 1, "PRUNED": 2, "FAIL": 3}
 
 
@@ -58,6 +74,7 @@ def trials(store: Store) -> pd.DataFrame:
         row = {name: getattr(record, name) for name in ("function_key", "formula", "known_name", "likeness")}
         row |= {name: getattr(trial, name) for name in ("id", "stage", "expression", "seed")}
         row |= {name: getattr(result, name) for name in ("parameters", "reason")}
+        row["cost"] = math.nan if result.cost is None else result.cost
         row |= {name: result.metrics.get(name, math.nan) for name in METRICS}
         rows.append({**row, "state": str(result.state), "seconds": result.seconds if record.result else math.nan})
     return pd.DataFrame(rows)
@@ -78,11 +95,15 @@ def leaderboard(store: Store, sort: str = "rank") -> pd.DataFrame:
         sort: one of :data:`SORT_KEYS`; every other order than by rank puts the best, or the smallest cost, first.
     """
     everything = trials(store)
+    if len(everything):
+        everything = everything[everything["stage"] != "relax"]
     if everything.empty:
         return pd.DataFrame(columns=list(COLUMNS))
-    metric = store.get("config", {}).get("search", {}).get("objective", "val_accuracy")
+    search = store.get("config", {}).get("search", {})
+    metric = search.get("objective", "val_accuracy")
     relu = _relu_values(everything, metric)
-    rows = [_aggregate(group, metric, relu) for _, group in everything.groupby("function_key", sort=False)]
+    earlier = set(store.get("known_keys", []))
+    rows = [_aggregate(group, metric, relu, earlier) for _, group in everything.groupby("function_key", sort=False)]
     table = pd.DataFrame(rows)
     table = table.assign(
         _state=table["state"].map(_STATE_ORDER),
@@ -92,10 +113,23 @@ def leaderboard(store: Store, sort: str = "rank") -> pd.DataFrame:
     )
     table = table.sort_values(["_state", "_stage", "_failed", "_metric", "val_loss"], kind="stable")
     table.insert(0, "rank", range(1, len(table) + 1))
+    table["front"] = _front(table, {"complexity": "complexity", "time": "cost"}.get(search.get("cost")))
     if sort != "rank":
         descending = sort == "val_accuracy" or (sort == "vs_relu" and METRICS[metric] == "max")
         table = table.sort_values(["_state", sort], ascending=[True, not descending], kind="stable", na_position="last")
     return table[list(COLUMNS)].reset_index(drop=True)
+
+
+def _front(table: pd.DataFrame, cost: str | None) -> list[bool | None]:
+    """For a table in the order of rank: which complete functions are cheaper than every better one."""
+    if cost is None:
+        return [None] * len(table)
+    cheapest = math.inf
+    front: list[bool | None] = []
+    for state, value in zip(table["state"], table[cost], strict=True):
+        front.append(bool(state == "COMPLETE" and value < cheapest))
+        cheapest = min(cheapest, value) if state == "COMPLETE" else cheapest
+    return front
 
 
 def _relu_values(everything: pd.DataFrame, metric: str) -> dict[int, float]:
@@ -105,7 +139,7 @@ def _relu_values(everything: pd.DataFrame, metric: str) -> dict[int, float]:
     return dict(zip(rows["seed"], rows[metric], strict=True))
 
 
-def _aggregate(group: pd.DataFrame, metric: str, relu: dict[int, float]) -> dict[str, Any]:
+def _aggregate(group: pd.DataFrame, metric: str, relu: dict[int, float], earlier: set[str]) -> dict[str, Any]:
     """One function's row from its trials: the retrained ones if any is complete, else those of the search stage."""
     retrained = group[(group["stage"] == "retrain") & (group["state"] == "COMPLETE")]
     failed = (group["stage"] == "retrain") & (group["state"] == "FAIL")
@@ -130,7 +164,9 @@ def _aggregate(group: pd.DataFrame, metric: str, relu: dict[int, float]) -> dict
         "vs_relu_ci95": interval,
         "parameters": first["parameters"],
         "seconds": used["seconds"].mean(),
-        "found": bool((group["stage"] == "search").any()),
+        "complexity": size(parse(first["expression"])),
+        "cost": group["cost"].mean(),
+        "found": bool((group["stage"] == "search").any()) or first["function_key"] in earlier,
         "state": first["state"],
         "stage": first["stage"],
         "seeds": used["seed"].tolist(),

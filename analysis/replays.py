@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from analysis.yardstick import ResultTable
+from analysis.yardstick import ResultTable, TableError
 
 Floats = NDArray[np.float64]
 CHECKPOINTS = (10, 50, 100, 200)
@@ -44,6 +44,8 @@ class Judge:
 
     def __init__(self, table: ResultTable, metric: str) -> None:
         self.values = table.values(metric)
+        if np.isnan(self.values).any(1).all():
+            raise TableError(f"no function has {metric} with every seed, so that there is nothing to judge by")
         self.seeds = len(table.seeds)
         self.swish = np.flatnonzero(table.functions["swish_family"].to_numpy(bool))
         silu = np.flatnonzero((table.functions["name"] == "SiLU").to_numpy())
@@ -61,12 +63,12 @@ class Judge:
         column = number % self.seeds
         others = np.delete(self.values, column, axis=1)
         value = np.where(np.isnan(others).any(1), -np.inf, others.mean(1))
-        order = [int(row) for row in np.argsort(-value, kind="stable")]
+        order = [int(row) for row in np.argsort(-value, kind="stable") if np.isfinite(value[row])]
         targets = {
-            "top 1 %": frozenset(order[: math.ceil(len(order) / 100)]),
+            "top 1 %": frozenset(order[: math.ceil(len(value) / 100)]),
             "top 10": frozenset(order[:10]),
         }
-        if self.silu is not None:
+        if self.silu is not None and np.isfinite(value[self.silu]):
             least = value[self.silu] - 1.96 * self.noise * math.sqrt(2 / others.shape[1])
             within = (int(row) for row in self.swish if value[row] >= least)
             targets[SWISH] = frozenset({self.silu, *within})

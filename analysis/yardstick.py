@@ -7,9 +7,11 @@ A table says what a search would have found without training anything again. ``f
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+from pandas.api.types import is_numeric_dtype
 
 from trainers.trial import METRICS, TrialResult, TrialState
 
@@ -117,17 +120,32 @@ def read_table(folder: Path) -> ResultTable:
             frames.append(table.to_pandas())
         except (pa.ArrowException, OSError, ValueError) as error:
             raise TableError(f"{path} cannot be read as a table ({' '.join(str(error).split())[:200]})") from error
-        if about.get("format") != FORMAT:
+        if not isinstance(about, dict) or about.get("format") != FORMAT:
+            about = about if isinstance(about, dict) else {}
             raise TableError(f"{path} has table format {about.get('format')}, this program reads format {FORMAT}")
     functions, trainings = frames
     for frame, columns, name in ((functions, FUNCTION_COLUMNS, FUNCTIONS), (trainings, TRAINING_COLUMNS, TRAININGS)):
         if missing := [column for column in columns if column not in frame]:
             raise TableError(f"{folder / name} lacks the columns {', '.join(missing)}")
     result = ResultTable(functions, trainings, about)
-    expected = len(functions) * len(result.seeds)
-    if len(trainings) != expected or len(result.seeds) < 2:
-        raise TableError(
-            f"{folder} has {len(trainings)} trainings of {len(functions)} functions with seeds {result.seeds}; a table "
-            "has every function with every seed, at least two; go on with its study: nas table RUN"
-        )
+    _check_complete(folder, result)
     return result
+
+
+def _check_complete(folder: Path, table: ResultTable) -> None:
+    """Every function with every seed, at least two, once; with the outcome that a training has."""
+    pairs = Counter(zip(table.trainings["function"].tolist(), table.trainings["seed"].tolist(), strict=True))
+    if len(table.seeds) < 2 or pairs != Counter(product(range(len(table.functions)), table.seeds)):
+        raise TableError(
+            f"{folder} has {len(table.trainings)} trainings of {len(table.functions)} functions with seeds "
+            f"{table.seeds}; a table has every function with every seed once, and at least two seeds; write it again "
+            "from its study: nas table RUN"
+        )
+    strange = set(table.trainings["state"]) - {"COMPLETE", "FAIL"}
+    numbers = [name for name in (*METRICS, "seconds") if not is_numeric_dtype(table.trainings[name])]
+    if strange or numbers:
+        what = f"states {', '.join(map(str, strange))}" if strange else f"text in the columns {', '.join(numbers)}"
+        raise TableError(f"{folder / TRAININGS} has {what}; a training is COMPLETE or FAIL, and metrics are numbers")
+    shapes = {np.shape(spectrum) for spectrum in table.functions["spectrum"]}
+    if len(shapes) != 1 or len(next(iter(shapes))) != 1:
+        raise TableError(f"{folder / FUNCTIONS} has spectra of different lengths; write it again: nas table RUN")

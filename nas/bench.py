@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import multiprocessing
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -29,7 +29,7 @@ from search_spaces.equivalence import EquivalenceIndex, rejection
 from search_spaces.expression import Expression
 from search_spaces.parser import parse
 from search_spaces.registry import nearest
-from trainers.trial import METRICS, Trial, TrialResult, TrialState
+from trainers.trial import METRICS, Relaxation, Trial, TrialResult, TrialState
 
 SIMPLE = ("random", "exhaustive", "evolution")
 """Strategies without a model of the space: what the others have to beat."""
@@ -54,19 +54,23 @@ class Entrant:
         return " ".join([self.name, *(f"{key}={value}" for key, value in self.given)])
 
 
-def read_entrant(text: str) -> Entrant:
-    """An entrant from ``NAME`` or ``NAME KEY=VALUE ...``.
+def read_entrants(texts: Sequence[str]) -> tuple[Entrant, ...]:
+    """Entrants from ``NAME`` or ``NAME KEY=VALUE ...``, each once.
 
     Raises:
-        ConfigError: no such strategy or option, with the near miss.
+        ConfigError: strategies or options that do not exist, all of them, with the near misses.
     """
-    name, *overrides = text.split() or [""]
-    options: dict[str, Any] = {}
-    faults = [fault for override in overrides if (fault := apply_override(options, override))]
-    options, found = strategies.check(name, options)
-    if faults + found:
-        raise ConfigError(f"--strategy {text!r}", faults + found)
-    return Entrant(name, tuple(options.items()))
+    entrants, faults = [], []
+    for text in texts:
+        name, *overrides = text.split() or [""]
+        options: dict[str, Any] = {}
+        faults += [fault for override in overrides if (fault := apply_override(options, override))]
+        options, found = strategies.check(name, options)
+        faults += found
+        entrants.append(Entrant(name, tuple(options.items())))
+    if faults:
+        raise ConfigError("--strategy", faults)
+    return tuple(dict.fromkeys(entrants))
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,11 @@ class Arena:
         self.config: ExperimentConfig = restore_config(table.about["config"])
         self.space = self.config.make_space()
         self._index = EquivalenceIndex(self.config.search.equivalence)
-        self._rows = {self._index.add(parse(text)): row for row, text in enumerate(table.functions["expression"])}
+        try:
+            texts = list(map(parse, table.functions["expression"]))
+        except ValueError as error:
+            raise TableError(f"the table has a function that cannot be read: {' '.join(str(error).split())}") from error
+        self._rows = {self._index.add(expression): row for row, expression in enumerate(texts)}
         self._keys: dict[Expression, str] = {}
         self._reasons: dict[Expression, str | None] = {}
         self._results = {seed: table.results(seed) for seed in table.seeds}
@@ -120,8 +128,7 @@ class Arena:
         """Search number ``number`` of an entrant; shorter if its strategy has nothing left to propose."""
         start = time.perf_counter()
         seed = self.table.seeds[number % len(self.table.seeds)]
-        spectrum = self.spectrum if entrant.options.get("spectrum") else None
-        problem = Problem(self.space, objective, number, spectrum)
+        problem = Problem(self.space, objective, number, self.spectrum)
         proposer = Proposer(strategies.get(entrant.name)(problem, **entrant.options), self, self.judge)
         functions: list[int] = []
         while len(functions) < evaluations:
@@ -141,25 +148,31 @@ class Arena:
     def _relaxed(self, candidate: RelaxedCandidate, number: int) -> tuple[TrialResult, int]:
         """One of the table's relaxations, and how many evaluations its training took the time of."""
         wanted = candidate.relaxation
-        stored = [(Trial.from_json(e["trial"]), TrialResult.from_json(e["result"])) for e in self._stored]
-        same = [
-            result
-            for trial, result in stored
-            if trial.relaxation is not None and replace(trial.relaxation, attempt=0) == replace(wanted, attempt=0)
-        ]
-        if not same:
-            raise TableError(
-                "the table has no relaxation with these settings, so that gradient cannot be replayed; make it with "
-                "nas table --relaxations N, or leave gradient out"
-            )
+        same = relaxations(self.table, wanted)
         result = same[(number + wanted.attempt) % len(same)]
         trainings = self.table.trainings
         usual = trainings.loc[trainings["state"] == TrialState.COMPLETE, "seconds"].mean()
         return result, max(1, round(result.seconds / usual))
 
-    @property
-    def _stored(self) -> Sequence[Mapping[str, str]]:
-        return self.table.about.get("relaxations", ())
+
+def relaxations(table: ResultTable, wanted: Relaxation) -> list[TrialResult]:
+    """The outcomes of all relaxations in a table that were trained as wanted.
+
+    Raises:
+        TableError: there is none.
+    """
+    stored = [(Trial.from_json(e["trial"]), e["result"]) for e in table.about.get("relaxations", ())]
+    same = [
+        TrialResult.from_json(result)
+        for trial, result in stored
+        if trial.relaxation is not None and replace(trial.relaxation, attempt=0) == replace(wanted, attempt=0)
+    ]
+    if not same:
+        raise TableError(
+            f"the table has {len(stored)} relaxations, none with these settings, so that gradient cannot be replayed; "
+            "make the table with nas table --relaxations N, or leave gradient out"
+        )
+    return same
 
 
 _arena: Arena | None = None
@@ -204,13 +217,16 @@ class Bench:
             raise TableError(f"unknown metric {metric!r}; {nearest(str(metric), METRICS)}")
         if np.isnan(table.values(objective.metric)).all():
             raise TableError(f"{folder} has no values of {objective.metric}; choose another metric")
-        entrants = tuple(dict.fromkeys(map(read_entrant, names))) or default_entrants(table)
+        Arena(table)  # says what is wrong with its functions
+        entrants = read_entrants(names) if names else default_entrants(table)
         problem = Problem(config.make_space(), objective)
         for entrant in entrants:
             try:
-                strategies.get(entrant.name)(problem, **entrant.options)
+                asked = strategies.get(entrant.name)(problem, **entrant.options).ask()
             except ValueError as error:
-                raise ConfigError(f"--strategy {entrant.label!r}", [" ".join(str(error).split())]) from error
+                raise ConfigError("--strategy", [f"{entrant.label}: {' '.join(str(error).split())}"]) from error
+            if isinstance(asked, RelaxedCandidate):
+                relaxations(table, asked.relaxation)
         return cls(folder, table, objective, entrants, replays, min(evaluations, len(table.functions)))
 
     @cached_property

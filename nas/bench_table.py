@@ -167,7 +167,7 @@ def mean_curves(results: Results) -> dict[str, tuple[Sequence[float], Sequence[f
     return {
         entrant.label: (
             figures.regret.mean(0).tolist(),
-            (1.96 * figures.regret.std(0, ddof=1) / math.sqrt(len(figures.regret))).tolist(),
+            [_half_width(figures.regret_at(n)) for n in range(1, figures.regret.shape[1] + 1)],
         )
         for entrant, figures in results.items()
     }

@@ -6,19 +6,17 @@ Exit codes: 0 done, 1 a search that found nothing that works, 2 bad input (one c
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
+from nas import cli_tables
+from nas.console import console, status
 
+if TYPE_CHECKING:
     from pandas import DataFrame
-    from rich.console import Console
 
     from nas.runs import Run
     from trainers.comparison import Outcome
@@ -31,6 +29,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
+app.command()(cli_tables.table)
+app.command()(cli_tables.bench)
 
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A study's directory.")]
 
@@ -50,6 +50,8 @@ class Sort(StrEnum):
     VAL_BPB = "val_bpb"
     VS_RELU = "vs_relu"
     SECONDS = "seconds"
+    COMPLEXITY = "complexity"
+    COST = "cost"
     PARAMETERS = "parameters"
     FORMULA = "formula"
 
@@ -146,14 +148,14 @@ def space(
     if trainable and enumerate is None:
         raise typer.BadParameter("it chooses what --enumerate FILE writes; give both.", param_hint="--trainable")
     options, chosen = spaces.load_space(name, overrides or [])
-    console = _console()
-    with _status(f"counting the functions of {name}: {chosen.size:,} spellings"):
+    terminal = console()
+    with status(f"counting the functions of {name}: {chosen.size:,} spellings"):
         census = spaces.count(chosen, equivalence.value)
         written = None if enumerate is None else spaces.write_functions(chosen, census, enumerate, trainable)
     if json:
         typer.echo(spaces.as_json(options, chosen, census, equivalence.value))
     else:
-        console.print(spaces.as_table(options, chosen, census, equivalence.value))
+        terminal.print(spaces.as_table(options, chosen, census, equivalence.value))
     if written is not None:
         typer.echo(f"{written:,} functions written to {enumerate}", err=True)
 
@@ -174,9 +176,9 @@ def show(
     expression = view.find_expression(function)
     if plot is not None:
         view.plot(expression, plot)
-    with _status("asking sympy"):
+    with status("asking sympy"):
         described = view.describe(expression)
-    _console().print(described)
+    console().print(described)
 
 
 @app.command()
@@ -206,88 +208,11 @@ def compare(
     if json:
         typer.echo(view.comparison_json(experiment, results, about))
     else:
-        console = _console()
-        console.print(view.comparison_table(experiment, results))
-        console.print(view.comparison_note(experiment, about), style="dim", markup=False)
+        terminal = console()
+        terminal.print(view.comparison_table(experiment, results))
+        terminal.print(view.comparison_note(experiment, about), style="dim", markup=False)
     if all(outcome.reason for outcomes in results.values() for outcome in outcomes):
         raise typer.Exit(1)
-
-
-@app.command()
-def table(
-    source: Annotated[
-        str, typer.Argument(metavar="CONFIG|RUN", help="A configuration, or a study of this command to go on with.")
-    ],
-    overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Such as data.root=DIR trial.epochs=5.")
-    ] = None,
-    seeds: Annotated[int, typer.Option(min=2, help="Trainings of every function.")] = 2,
-    relaxations: Annotated[
-        int, typer.Option(min=0, help="Relaxed networks to train, for replays of the strategy gradient.")
-    ] = 0,
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", metavar="DIR", help="Where to. [dim]\\[tables/NAME][/dim]")
-    ] = None,
-) -> None:
-    """Train every function of a space with several seeds, and write the results as a table for nas bench."""
-    from nas.config import load_config
-    from nas.progress import ProgressView
-    from nas.runs import execute, settle_precision
-    from nas.table import make_table, table_run, write_table
-
-    console = _console()
-    with table_run(source, lambda: load_config(source, overrides), seeds, relaxations) as run:
-        with _status("measuring which precision is faster here"):
-            settle_precision(run)
-        search = execute(run, lambda search: ProgressView(search, console, str(run.path)))
-        if not search.done:
-            console.print(f"Interrupted. To go on: nas table {run.path}", markup=False, soft_wrap=True)
-            raise typer.Exit(130)
-        with _progress("functions described") as step:
-            made = make_table(run, search, step)
-        folder = out or Path("tables") / run.config.name
-        write_table(made, folder)
-    typer.echo(f"{len(made.functions)} functions with {len(made.seeds)} seeds: {folder}")
-
-
-@app.command()
-def bench(
-    folder: Annotated[Path, typer.Argument(metavar="TABLE", help="A folder that nas table wrote.")],
-    strategy: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--strategy", "-s", metavar="'NAME KEY=VALUE ...'", help="One to replay; may be given repeatedly."
-        ),
-    ] = None,
-    replays: Annotated[int, typer.Option(min=1, help="Searches of every strategy.")] = 100,
-    evaluations: Annotated[int, typer.Option(min=1, help="Functions that a search evaluates.")] = 200,
-    objective: Annotated[
-        str | None, typer.Option(metavar="METRIC", help="What to search for. [dim]\\[the table's][/dim]")
-    ] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes. [dim]\\[one a core][/dim]")] = None,
-    plot: Annotated[
-        Path | None, typer.Option("--plot", metavar="FILE", help="Draw the comparison; .png, .svg, .pdf.")
-    ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON, with every replay.")] = False,
-) -> None:
-    """Replay search strategies against a table, without training anything, and print which one is worth using."""
-    from nas import bench_table as view
-    from nas.bench import Bench
-    from nas.runs import available_cores
-
-    found = Bench.open(folder, strategy or [], objective, replays, evaluations)
-    if plot is not None:
-        view.check_plot(plot)
-    with _progress("replays") as step:
-        results, seconds = found.run(workers or available_cores(), step)
-    if json:
-        typer.echo(view.as_json(results, seconds, found.facts))
-    else:
-        console = _console()
-        console.print(view.comparison_tables(results, seconds))
-        console.print(view.note(found), style="dim", markup=False)
-    if plot is not None:
-        view.draw(results, plot)
 
 
 @app.command()
@@ -309,68 +234,39 @@ def _execute(run: Run) -> None:
     from nas.progress import ProgressView
     from nas.runs import execute, settle_precision
 
-    console = _console()
-    with _status("measuring which precision is faster here"):
+    terminal = console()
+    with status("measuring which precision is faster here"):
         settle_precision(run)
-    search = execute(run, lambda search: ProgressView(search, console, str(run.path)))
+    search = execute(run, lambda search: ProgressView(search, terminal, str(run.path)))
     if not search.done:
-        console.print(f"Interrupted. To go on: nas resume {run.path}", markup=False, soft_wrap=True)
+        terminal.print(f"Interrupted. To go on: nas resume {run.path}", markup=False, soft_wrap=True)
         raise typer.Exit(130)
     rows = build(run.store)
     top = 20 if run.config.retrain.top == "all" else run.config.retrain.top
     _print_leaderboard(rows.head(top + len(run.config.baselines)))
     if not (rows["found"] & (rows["state"] == "COMPLETE")).any():
-        console.print("No candidate completed its training, so there is nothing to export; the reasons:")
+        terminal.print("No candidate completed its training, so there is nothing to export; the reasons:")
         for reason, count in rows["reason"].value_counts().head(3).items():
-            console.print(f"  {count} x {reason}", markup=False)
+            terminal.print(f"  {count} x {reason}", markup=False)
         raise typer.Exit(1)
     winner = export_top(run.path, 1, run.path / "export")[0]
     asked = search.proposals
-    console.print(
+    terminal.print(
         f"\n{asked['asked']} candidates were asked for: {asked['duplicates']} were functions known already, "
         f"{asked['filtered']} were not finite or affine and never trained.",
         style="dim",
         soft_wrap=True,
     )
-    console.print(f"\nLeaderboard:     nas leaderboard {run.path}", markup=False, soft_wrap=True)
-    console.print(f"Exported winner: {winner}", markup=False, soft_wrap=True)
-
-
-def _console() -> Console:
-    """Standard output; what is no terminal has no width, so that a table in a file is not squeezed."""
-    from rich.console import Console
-
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=160)
-
-
-def _status(text: str) -> AbstractContextManager[object]:
-    """A spinner on the terminal while something takes its time; nothing elsewhere."""
-    from contextlib import nullcontext
-
-    from rich.console import Console
-
-    console = Console(stderr=True, highlight=False)
-    return console.status(text) if console.is_terminal else nullcontext()
-
-
-@contextmanager
-def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on the terminal, to be told how much of what is done; nothing elsewhere."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+    terminal.print(f"\nLeaderboard:     nas leaderboard {run.path}", markup=False, soft_wrap=True)
+    terminal.print(f"Exported winner: {winner}", markup=False, soft_wrap=True)
 
 
 def _print_leaderboard(rows: DataFrame) -> None:
     from nas.tables import leaderboard_note, leaderboard_table
 
-    console = _console()
-    console.print(leaderboard_table(rows, console.width))
-    console.print(leaderboard_note(rows), style="dim", markup=False)
+    terminal = console()
+    terminal.print(leaderboard_table(rows, terminal.width))
+    terminal.print(leaderboard_note(rows), style="dim", markup=False)
 
 
 def main() -> None:

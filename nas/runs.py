@@ -18,6 +18,7 @@ from analysis.store import FILE_NAME, Store
 from nas import __version__
 from nas.config import ExperimentConfig, restore_config
 from nas.search import SEARCH, Search
+from nas.warm_start import warm_start
 from search_spaces.values import one_thread
 from trainers.data import DataError, DataSet, Text
 from trainers.models import models
@@ -79,6 +80,7 @@ def create_run(config: ExperimentConfig, path: Path) -> Iterator[Run]:
             if path.is_dir() and any(entry.name not in _OURS for entry in path.iterdir()):
                 raise RunError(f"the run directory {path} exists and is not empty; choose another --run")
             check_components(config)
+            warm_start(config)  # says what is wrong with an earlier study before anything is left behind
             path.mkdir(parents=True, exist_ok=True)
             stack.enter_context(_locked(path))
             (path / "config.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))

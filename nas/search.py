@@ -50,8 +50,7 @@ class Search:
         self.store = store
         self.objective = config.objective()
         self.precision = store.get("precision", "fp32") if config.trial.precision == "auto" else config.trial.precision
-        strategy = config.make_strategy(self.spectrum if config.strategy.options.get("spectrum") else None)
-        self.proposer = Proposer(strategy, EquivalenceIndex(config.search.equivalence))
+        self.proposer = Proposer(config.make_strategy(self.spectrum), EquivalenceIndex(config.search.equivalence))
         self.pruning = None
         if config.pruning:
             p = config.pruning
@@ -149,13 +148,17 @@ class Search:
         known = warm_start(self.config) if stored is None else [Known.from_values(values) for values in stored]
         if stored is None:
             self.store.put("warm_start", [entry.to_values() for entry in known])
+        keys: list[str] = []
         for entry in known:
             expression = parse(entry.expression)
             if entry.result is None:
                 self.proposer.first.append(expression)
             else:
                 self._told.append(entry)
-                self.proposer.settle(self.proposer.expect(expression), entry.result)
+                key = self.proposer.expect(expression)
+                self.proposer.settle(key, entry.result)
+                keys.append(key)
+        self.store.put("known_keys", keys)  # the leaderboard tells them from baselines
 
     def _trial(self, stage: str, expression: str, seed: int) -> Trial:
         """A trial as the configuration wants it."""
@@ -177,7 +180,7 @@ class Search:
             precision=self.precision,
             screen=c.search.screen and searching,
             device=c.trial.device,
-            measure_cost=c.search.cost == "time" and searching,
+            measure_cost=c.search.cost == "time" and stage != RELAX,
         )
 
     def _launch_proposal(self, proposal: Proposal) -> Trial:
@@ -195,7 +198,7 @@ class Search:
     def _launch_relaxation(self, relaxation: Relaxation, key: str) -> Trial:
         """Many functions in one network: in float32, and as long as it takes."""
         trial = self._trial(RELAX, relaxation.shape, self.config.seed + relaxation.attempt)
-        trial = replace(trial, relaxation=relaxation, precision="fp32", max_seconds=None)
+        trial = replace(trial, relaxation=relaxation, precision="fp32", max_seconds=None, max_steps=None)
         trial = replace(trial, budget_epochs=relaxation.epochs or _RELAXED_EPOCHS * trial.budget_epochs)
         return self._add(Record(trial, key, f"relaxed {relaxation.shape}", None, None), launch=True)
 
@@ -256,7 +259,8 @@ class Search:
             for text, result in (*searched, *earlier)
             if result is not None and result.state == TrialState.COMPLETE
         ]
-        return [finalist.expression for finalist in ranked(complete)[: self.config.retrain.top]]
+        found = {self.proposer.adopt(f.expression): f.expression for f in reversed(ranked(complete))}  # each once
+        return list(found.values())[::-1][: self.config.retrain.top]
 
     def _replay(self) -> None:
         """Bring strategy, pruning rule and counters to where the stored events left them."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,21 @@ import pandas as pd
 
 from analysis.leaderboard import trials
 from analysis.properties import is_swish_like
-from analysis.store import Store
-from analysis.yardstick import FUNCTION_COLUMNS, FUNCTIONS, TRAINING_COLUMNS, TRAININGS, ResultTable, TableError
+from analysis.store import FILE_NAME, Store
+from analysis.yardstick import (
+    FUNCTION_COLUMNS,
+    FUNCTIONS,
+    TRAINING_COLUMNS,
+    TRAININGS,
+    ResultTable,
+    TableError,
+    read_table,
+)
 from nas import __version__
-from nas.config import ExperimentConfig, RetrainConfig
+from nas.config import ExperimentConfig, RetrainConfig, WarmStartConfig, load_config
 from nas.runs import Run, create_run, default_run_path, open_run
 from nas.search import RELAX, Search
+from nas.strategies.gradient import relaxation_of
 from nas.table_readme import readme
 from nas.yaml_config import ComponentConfig
 from search_spaces.canonical import simplify
@@ -35,9 +45,15 @@ def sweep_config(config: ExperimentConfig, seeds: int, relaxations: int) -> Expe
     """The configuration of a study that trains every function with so many seeds: no pruning, no screen, no baselines.
 
     Raises:
-        ValueError: the space is too large to be enumerated.
+        TableError: the space is too large, or has no relaxations.
     """
-    census = take_census(config.make_space(), config.search.equivalence)
+    space = config.make_space()
+    try:
+        census = take_census(space, config.search.equivalence)
+        if relaxations:
+            relaxation_of(space)
+    except ValueError as error:
+        raise TableError(f"space {config.space.name!r}: {' '.join(str(error).split())}") from error
     return config.model_copy(
         update={
             "strategy": ComponentConfig.model_validate({"name": "exhaustive", "relaxations": relaxations}),
@@ -47,22 +63,61 @@ def sweep_config(config: ExperimentConfig, seeds: int, relaxations: int) -> Expe
             "pruning": None,
             "retrain": RetrainConfig(top="all", seeds=seeds - 1),
             "baselines": (),
+            "warm_start": WarmStartConfig(),
         }
     )
 
 
 @contextlib.contextmanager
-def table_run(source: str, load: Callable[[], ExperimentConfig], seeds: int, relaxations: int) -> Iterator[Run]:
-    """The study behind a table: an existing one if ``source`` is a run's directory, else a new one."""
-    if Path(source).is_dir():
+def table_run(
+    source: str, overrides: list[str], seeds: int | None, relaxations: int | None, out: Path | None
+) -> Iterator[tuple[Run, Path]]:
+    """The study behind a table, an existing one if ``source`` is a run's directory, and the folder for the table.
+
+    Raises:
+        TableError: a study that is none of a table, or one that is to be changed; a folder that holds something else.
+        ConfigError: everything that is wrong with a configuration.
+    """
+    if (Path(source) / FILE_NAME).is_file():
+        changes = [*overrides, *(["--seeds"] if seeds else []), *(["--relaxations"] if relaxations else [])]
+        if changes:
+            raise TableError(f"{source} goes on as it was begun; leave {', '.join(changes)} out")
         with open_run(Path(source)) as run:
             if run.config.strategy.name != "exhaustive" or run.config.retrain.top != "all":
                 raise TableError(f"{source} is a search, not the study of a table; start one with: nas table CONFIG")
-            yield run
+            yield run, checked_folder(out, run.config)
     else:
-        config = sweep_config(load(), seeds, relaxations)
+        config = sweep_config(load_config(source, overrides), seeds or 2, relaxations or 0)
+        folder = checked_folder(out, config)
         with create_run(config, default_run_path(config)) as run:
-            yield run
+            yield run, folder
+
+
+def checked_folder(out: Path | None, config: ExperimentConfig) -> Path:
+    """Where the table is going to be written: ``tables/NAME`` unless said otherwise.
+
+    Raises:
+        TableError: something else is there, or the table of another study.
+    """
+    folder = out or Path("tables") / config.name
+    try:
+        others = [entry.name for entry in folder.iterdir()] if folder.exists() else []
+    except OSError as error:
+        raise TableError(f"{folder} cannot be read ({error.strerror or error}); choose another --out") from error
+    if not others:
+        return folder
+    if not set(others) <= {FUNCTIONS, TRAININGS, "README.md"}:
+        raise TableError(f"{folder} holds something else than a table; choose another --out")
+    if read_table(folder).about.get("config") != shown_config(config):
+        raise TableError(f"{folder} holds the table of another study; choose another --out, or remove it")
+    return folder
+
+
+def shown_config(config: ExperimentConfig) -> dict[str, Any]:
+    """A configuration without paths of the machine."""
+    values = config.model_dump(mode="json")
+    values["data"].pop("root", None)
+    return values
 
 
 def make_table(run: Run, search: Search, step: Callable[[int, int], None] = lambda done, total: None) -> ResultTable:
@@ -110,7 +165,7 @@ def _about(run: Run) -> dict[str, Any]:
     return {
         "nas_version": run.store.get("nas_version", __version__),
         "created": run.store.get("created"),
-        "config": run.config.model_dump(mode="json"),
+        "config": shown_config(run.config),
         "precision": run.store.get("precision", run.config.trial.precision),
         "environment": complete.environment if complete else {},
         "relaxations": list(_relaxations(run.store)),
@@ -120,20 +175,19 @@ def _about(run: Run) -> dict[str, Any]:
 def _relaxations(store: Store) -> Iterator[dict[str, Any]]:
     for record in store.records():
         if record.trial.relaxation is not None and record.result is not None:
-            yield {"trial": record.trial.to_json(), "result": record.result.to_json()}
+            options = {key: value for key, value in record.trial.data.options.items() if key != "root"}
+            trial = replace(record.trial, data=replace(record.trial.data, options=options))
+            yield {"trial": trial.to_json(), "result": record.result.to_json()}
 
 
 def write_table(table: ResultTable, folder: Path) -> None:
     """Write a table and its README into a folder, which is made if need be.
 
     Raises:
-        TableError: the folder holds something else, or cannot be written.
+        TableError: it cannot be written.
     """
-    ours = {FUNCTIONS, TRAININGS, "README.md"}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if any(entry.name not in ours for entry in folder.iterdir()):
-            raise TableError(f"{folder} holds something else than a table; choose another --out")
         table.write(folder)
         (folder / "README.md").write_text(readme(table), encoding="utf-8")
     except OSError as error:

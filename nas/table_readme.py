@@ -106,8 +106,12 @@ def _ceiling(table: ResultTable) -> list[str]:
             continue
         order = np.argsort(-complete.mean(1))
         parts = [complete, complete[order[: len(order) // 2]], complete[order[: len(order) // 10]]]
-        lines.append(f"| {metric} | {' | '.join(f'{rank_agreement(part):.2f}' for part in parts)} |")
+        lines.append(f"| {metric} | {' | '.join(map(_agreement, parts))} |")
     return lines
+
+
+def _agreement(values: np.ndarray) -> str:
+    return "" if len(values) < 3 else f"{rank_agreement(values):.2f}"
 
 
 def rank_agreement(values: np.ndarray) -> float:

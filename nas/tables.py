@@ -26,6 +26,7 @@ def leaderboard_note(rows: pd.DataFrame) -> str:
     return (
         f"{names}: mean ± standard deviation over n seeds, on data held out from training. vs ReLU: {unit} "
         "± 95 % interval over matched seeds, bold where it excludes 0 (not corrected for the number of candidates)."
+        + (" Bold cost: no function is both better and cheaper." if _costs(rows) else "")
     )
 
 
@@ -40,7 +41,8 @@ def leaderboard_table(rows: pd.DataFrame, width: int) -> Table:
     table = Table(header_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("#", justify="right", no_wrap=True)
     table.add_column("formula", overflow="fold", min_width=16)
-    for header in (*metrics, "n", "vs ReLU", "params", "s"):
+    costs = _costs(rows)
+    for header in (*metrics, "n", "vs ReLU", *costs, "params", "s"):
         table.add_column(header, justify="right", no_wrap=True)
     table.add_column("state", no_wrap=True)
     for row in to_records(rows):
@@ -50,11 +52,25 @@ def leaderboard_table(rows: pd.DataFrame, width: int) -> Table:
             *(_spread(row[name], row[f"{name}_std"], *_SCALES.get(name, (1, 3)), between) for name in metrics.values()),
             f"{row['n_seeds']} of {row['n_seeds'] + row['n_failed']}" if row["n_failed"] else str(row["n_seeds"]),
             Text("reference", style="dim") if row["name"] == "ReLU" else _difference(row, between),
+            *(_cost(row, name) for name in costs.values()),
             "" if row["parameters"] is None else f"{int(row['parameters']):,}",
             "" if row["seconds"] is None else f"{row['seconds']:.1f}",
             Text(row["state"], style=_STYLES[row["state"]]),
         )
     return table
+
+
+def _costs(rows: pd.DataFrame) -> dict[str, str]:
+    """Header and column of what the search wanted to be small beside its objective."""
+    if not rows["front"].notna().any():
+        return {}
+    return {"x ReLU": "cost"} if rows["cost"].notna().any() else {"nodes": "complexity"}
+
+
+def _cost(row: dict[str, Any], name: str) -> Text:
+    if row[name] is None:
+        return Text("")
+    return Text(f"{row[name]:.2f}" if name == "cost" else str(row[name]), style="bold" if row["front"] else "")
 
 
 def leaderboard_csv(rows: pd.DataFrame) -> str:

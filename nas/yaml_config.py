@@ -20,8 +20,11 @@ class ConfigError(ValueError):
     """Everything that is wrong with a configuration, one fault a line."""
 
     def __init__(self, source: str, faults: list[str]) -> None:
-        self.faults = faults
+        self.source, self.faults = source, faults
         super().__init__("\n".join(f"{source}: {fault}" for fault in faults))
+
+    def __reduce__(self) -> tuple[type[ConfigError], tuple[str, list[str]]]:
+        return type(self), (self.source, self.faults)  # from a worker process
 
 
 class Section(BaseModel):

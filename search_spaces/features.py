@@ -40,7 +40,7 @@ PROPERTIES = (
 def features(expressions: Sequence[Expression]) -> Floats:
     """One row an expression of the single input x, learnable parameters at 1: shape (len(expressions), 64), all finite.
 
-    24 values, 24 slopes and :data:`PROPERTIES`, all squashed. Equal functions differ in the number of nodes alone.
+    24 values, 24 slopes and :data:`PROPERTIES`, all squashed. Equal functions may differ in nodes and parameters alone.
     """
     if not expressions:
         return np.empty((0, 2 * len(_POINTS) + len(PROPERTIES)))
@@ -65,7 +65,7 @@ def _features(expressions: Sequence[Expression]) -> Floats:
         (rest**2).mean(1),
         (((inner - mirrored) / 2) ** 2).mean(1),
         (((inner + mirrored) / 2) ** 2).mean(1),
-        (inner_slopes < 0).mean(1),
+        (inner_slopes < -1e-9).mean(1),
         inner_slopes.min(1),
         inner_slopes.max(1),
         *slopes[:, ends].T,

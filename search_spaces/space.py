@@ -53,7 +53,7 @@ class SearchSpace(ABC):
     def enumerate_by_size(self) -> Iterator[Expression]:
         """All spellings, those of few nodes first, lazily: one pass over the space for every number of nodes.
 
-        Memory is what one expression needs, however large the space.
+        Memory is what one expression needs, however large the space; the first pass finds out where to begin.
         """
         nodes: int | None = 0
         while nodes is not None:

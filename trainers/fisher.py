@@ -62,13 +62,15 @@ def kronecker_factors(model: nn.Module, x: Tensor, seed: int = 0) -> list[tuple[
     """(A, G) of every convolution (of one group) and linear layer, in the order of the forward pass.
 
     A has shape (d_in + bias, d_in + bias), with d_in = channels * kernel height * kernel width for a convolution, and
-    sums over positions; G has shape (d_out, d_out) and is a mean over them. Both are means over the N examples.
+    sums over positions; G has shape (d_out, d_out) and is a mean over them. Both are means over the N examples. A
+    layer that is used several times counts with every use. Weights and their gradients stay as they were; the running
+    statistics of batch norms move.
     """
-    seen: dict[nn.Module, tuple[Tensor, Tensor]] = {}
+    uses: list[tuple[nn.Module, Tensor, Tensor]] = []
 
-    def remember(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
-        output.retain_grad()
-        seen[module] = (args[0].detach(), output)
+    def remember(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        uses.append((module, args[0].detach().clone(), output))
+        return output.clone()  # what follows may work in place
 
     layers = [m for m in model.modules() if isinstance(m, nn.Linear) or (isinstance(m, nn.Conv2d) and m.groups == 1)]
     hooks = [layer.register_forward_hook(remember) for layer in layers]
@@ -79,13 +81,12 @@ def kronecker_factors(model: nn.Module, x: Tensor, seed: int = 0) -> list[tuple[
             hook.remove()
     probabilities = torch.nan_to_num(logits.detach().softmax(-1), nan=1 / logits.shape[-1])
     drawn = torch.multinomial(probabilities, 1, generator=torch.Generator().manual_seed(seed))[:, 0]
-    F.cross_entropy(logits, drawn, reduction="sum").backward()
-    factors = []
-    for layer, (inputs, output) in seen.items():
-        if output.grad is not None:
-            factors.append(_factors(layer, inputs, output.grad, len(x)))
-    model.zero_grad(set_to_none=True)
-    return factors
+    loss = F.cross_entropy(logits, drawn, reduction="sum")
+    gradients = torch.autograd.grad(loss, [output for *_, output in uses], allow_unused=True)
+    return [
+        _factors(layer, inputs, torch.zeros_like(output) if gradient is None else gradient, len(x))
+        for (layer, inputs, output), gradient in zip(uses, gradients, strict=True)
+    ]
 
 
 def _factors(layer: nn.Module, inputs: Tensor, gradient: Tensor, n: int) -> tuple[Tensor, Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -29,13 +30,17 @@ def relax(trial: Trial, data: DataSet, device: torch.device, report: Callable[[M
         weights; they add up to 1, and those of operators that were dropped late are larger.
 
     Raises:
-        RelaxError: a budget of fewer than two epochs, or a slot without usable operators.
+        RelaxError: a budget of fewer than two epochs, or in steps, or a slot without usable operators.
         Diverged: the loss is not finite.
+        OutOfTime: the trial's ``max_seconds`` are over.
     """
     if trial.relaxation is None or trial.budget_epochs < 2:
         raise RelaxError(
             f"a relaxation is trained for at least 2 epochs, the first with ReLU; got {trial.budget_epochs}"
         )
+    if trial.max_steps is not None:
+        raise RelaxError(f"a relaxation's budget is in epochs, after which operators go; got {trial.max_steps} steps")
+    deadline = time.monotonic() + (trial.max_seconds if trial.max_seconds is not None else float("inf"))
     torch.manual_seed(trial.seed)  # draws of the weights
     architecture = Architecture(trial.relaxation, device)
     for_network, for_cell = (make_batches(half, trial.recipe.batch_size, device) for half in halves(data, trial.seed))
@@ -55,14 +60,16 @@ def relax(trial: Trial, data: DataSet, device: torch.device, report: Callable[[M
                 architecture.weights = [w.detach() for w in architecture.weights]
             losses.append(network.step(batch, trial.recipe.learning_rate * factor(trial.recipe, step, steps)))
             step += 1
-        train_loss = check(torch.stack(losses).mean(), float("inf"), epoch)
+        train_loss = check(torch.stack(losses).mean(), deadline, epoch)
         loss_sum += train_loss
         architecture.weights = architecture.means()
         if architecture.searching:
             means = [
                 total + w / (trial.budget_epochs - 1) for total, w in zip(means, architecture.weights, strict=True)
             ]
-        report({"epoch": epoch, **validate(network, for_network), "train_loss": train_loss, "train_loss_sum": loss_sum})
+        metrics = validate(network, for_network)
+        check(torch.tensor(metrics["val_loss"]), deadline, epoch)
+        report({"epoch": epoch, **metrics, "train_loss": train_loss, "train_loss_sum": loss_sum})
         if architecture.searching:
             architecture.drop((trial.budget_epochs - epoch) / (trial.budget_epochs - 1))
     return [w.tolist() for w in means]

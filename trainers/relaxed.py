@@ -27,7 +27,8 @@ from trainers.trial import Relaxation
 BOUND = 10.0
 """Largest absolute output of an operator in the cell."""
 _ANCHOR = 1e-3  # weight of the Kullback-Leibler distance from the uniform Dirichlet distribution
-_CLAMPS = (10.0, 5.0, math.sqrt(10.0), 3.0, 2.15, 2.0, 1.0)  # tried from the widest: identity, sum, product, sinh, x^3
+# Tried from the widest: x, a sum, a product, cosh and sinh, exp, x^3.
+_CLAMPS = (BOUND, BOUND / 2, math.sqrt(BOUND), math.acosh(BOUND), math.log(BOUND), math.cbrt(BOUND), 1.0)
 
 
 class RelaxError(ValueError):
@@ -132,11 +133,10 @@ class _Bounded:
         self.plan = plan(template)
         self.inputs = INPUTS[arity]
         self.params = params(template)
-        self.clamp = clamp
+        self.clamp = BOUND if clamp is None else clamp
 
     def __call__(self, operands: list[Tensor], betas: dict[str, Tensor]) -> Tensor:
-        if self.clamp is not None:
-            operands = [operand.clamp(-self.clamp, self.clamp) for operand in operands]
+        operands = [operand.clamp(-self.clamp, self.clamp) for operand in operands]
         output = evaluate(self.plan, dict(zip(self.inputs, operands, strict=True)) | betas)
         return output.clamp(-BOUND, BOUND)
 
@@ -144,7 +144,7 @@ class _Bounded:
 def bounded(template: Expression, arity: int) -> _Bounded | None:
     """The operator with the widest clamp at which it stays within the bound; None if it is not finite everywhere.
 
-    An operator that no clamp bounds, such as a logarithm at 0, has its output clamped.
+    An operator that no clamp bounds, such as a logarithm at 0, has its output clamped, and its inputs at the bound.
     """
     for clamp in _CLAMPS:
         output = _on_grid(template, arity, clamp)

@@ -87,7 +87,7 @@ def relaxation_of(space: SearchSpace, learning_rate: float = LEARNING_RATE, epoc
 
 
 def by_weight(weights: list[list[float]]) -> Iterator[Choices]:
-    """All choice vectors of the only shape, the largest product of weights first; among equals in counting order."""
+    """All choice vectors of the only shape, the largest product of weights first."""
     orders = [np.argsort(-np.asarray(w), kind="stable").tolist() for w in weights]
     logs = [np.log(np.maximum(sorted(w, reverse=True), 1e-30)) for w in weights]
     first = (0,) * len(weights)

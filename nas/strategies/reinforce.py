@@ -79,6 +79,8 @@ class Controller(nn.Module):
 class Reinforce(Strategy):
     """PPO on batches of told results. A failure is rewarded like the worst result so far."""
 
+    patience = 20  # its policy narrows: what it repeats, it would repeat for long
+
     def __init__(
         self, problem: Problem, hidden_size: int, batch_size: int, learning_rate: float, entropy_bonus: float
     ) -> None:

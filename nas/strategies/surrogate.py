@@ -8,6 +8,7 @@ confidence bound (Srinivas et al. 2010, arXiv 0912.3995).
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from pydantic import NonNegativeFloat, PositiveInt
 from scipy.stats import norm, rankdata
 
-from nas.strategies import EXHAUSTED, Candidate, Problem, RelaxedCandidate, Signal, Strategy, strategies
+from nas.strategies import EXHAUSTED, Candidate, Problem, RelaxedCandidate, Signal, Spectrum, Strategy, strategies
 from search_spaces.census import FunctionSampler
 from search_spaces.expression import Expression, size
 from search_spaces.features import features
@@ -28,12 +29,15 @@ Model = Literal["forest", "knn", "gp"]
 
 WHOLE = 20_000
 """Spaces of so many spellings at most are looked at as a whole; of larger ones a pool is drawn."""
+SHORTLIST = 200
+"""So many functions, the most promising by their values and slopes, have their spectrum taken."""
 _PARENTS = 10  # the best functions, whose mutations make up half of a pool
 
 
 class Surrogate(Strategy):
-    """The simplest functions, or random ones, until ``startup`` results are in; then the model is fitted after every ``refit_every`` results.
+    """The simplest functions, or random ones, for ``startup`` results; then what a model promises most of.
 
+    The model is fitted anew after every ``refit_every`` results.
     Values become normal scores of their ranks, failures sharing the lowest, so that outliers do not count and every
     metric is the same to the model.
     """
@@ -54,6 +58,7 @@ class Surrogate(Strategy):
         self.pool_size, self.start = pool_size, start
         self.whole = whole_space(problem.space) if problem.space.size <= WHOLE else None
         self._rows: dict[Expression, Floats] = {} if self.whole is None else dict(zip(*self.whole, strict=True))
+        self._spectra: dict[Expression, Floats] = {}
         self._told: dict[Expression, float | None] = {}
         self._asked: set[Expression] = set()
         self._ranked = self._first()  # candidates, the most promising last
@@ -101,10 +106,13 @@ class Surrogate(Strategy):
     def _described(self, expressions: list[Expression]) -> Floats:
         missing = [expression for expression in expressions if expression not in self._rows]
         self._rows.update(zip(missing, features(missing), strict=True))
-        rows = np.stack([self._rows[expression] for expression in expressions])
-        if self.spectrum is None:
-            return rows
-        return np.concatenate([rows, np.stack([self.spectrum(expression) for expression in expressions])], axis=1)
+        return np.stack([self._rows[expression] for expression in expressions])
+
+    def _with_spectrum(self, spectrum: Spectrum, expressions: list[Expression]) -> Floats:
+        missing = [expression for expression in expressions if expression not in self._spectra]
+        self._spectra.update((expression, spectrum(expression)) for expression in missing)
+        spectra = np.stack([self._spectra[expression] for expression in expressions])
+        return np.concatenate([self._described(expressions), spectra], axis=1)
 
     # --- prediction ------------------------------------------------------------------------------------------------
 
@@ -114,10 +122,20 @@ class Surrogate(Strategy):
         if not pool:
             self._ranked = []
             return
-        told = list(self._told)
-        known, unknown = self._described(told), self._described(pool)
-        mean, std = predict(self.model, known, normal_scores(list(self._told.values())), unknown, self.seed)
-        self._ranked = [pool[i] for i in np.argsort(mean + self.kappa * std, kind="stable")]
+        told, scores = list(self._told), normal_scores(list(self._told.values()))
+        ranked = self._by_promise(pool, self._described(told), scores, self._described(pool))
+        if self.spectrum is not None:
+            ranked, short = ranked[:-SHORTLIST], ranked[-SHORTLIST:]
+            known, unknown = (self._with_spectrum(self.spectrum, expressions) for expressions in (told, short))
+            ranked += self._by_promise(short, known, scores, unknown)
+        self._ranked = ranked
+        if self.whole is None:  # the next pool is another one
+            self._rows = {expression: self._rows[expression] for expression in told}
+
+    def _by_promise(self, pool: list[Expression], known: Floats, scores: Floats, unknown: Floats) -> list[Expression]:
+        """The pool by its upper confidence bounds, rising."""
+        mean, std = predict(self.model, known, scores, unknown, self.seed)
+        return [pool[i] for i in np.argsort(mean + self.kappa * std, kind="stable")]
 
 
 @lru_cache(maxsize=2)
@@ -187,5 +205,9 @@ def surrogate(
     refit_every: PositiveInt = 4,
     pool_size: PositiveInt = 1_000,
     start: Literal["simple", "random"] = "simple",
+    spectrum: bool = False,
 ) -> Strategy:
+    """``spectrum`` takes a forward and a backward pass of the network for every function on the shortlist."""
+    if not spectrum:
+        problem = replace(problem, spectrum=None)
     return Surrogate(problem, model, kappa, startup, refit_every, pool_size, start)

@@ -6,19 +6,23 @@ Trials are not trained here: their outcome is computed from the function and the
 from __future__ import annotations
 
 import zlib
-from collections import Counter
+from collections import Counter, deque
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from analysis.leaderboard import leaderboard
 from analysis.store import Store
-from nas.config import load_config
+from nas.config import ExperimentConfig, load_config, restore_config
 from nas.proposer import Proposal, Proposer
-from nas.search import RETRAIN, SEARCH, Search
-from nas.strategies import EXHAUSTED, Candidate, Problem, Strategy
+from nas.search import RELAX, RETRAIN, SEARCH, Search
+from nas.strategies import EXHAUSTED, Candidate, Problem, Strategy, strategies
 from search_spaces.equivalence import examine
 from search_spaces.parser import parse
 from search_spaces.presets import spaces
+from search_spaces.shape_space import ShapeSpace
+from tests.made_tables import TINY
 from tests.records import make_result
 from trainers.trial import Trial, TrialResult, TrialState
 
@@ -30,11 +34,23 @@ def config(*overrides: str):
 
 
 def fake(trial: Trial) -> TrialResult:
-    """An outcome that depends on the function and the seed alone."""
+    """An outcome that depends on the function and the seed alone, or on a relaxation's shape and seed."""
+    if trial.relaxation is not None:
+        return fake_relaxation(trial)
     number = zlib.crc32(examine([parse(trial.expression)]).signatures.round(6).tobytes() + bytes([trial.seed]))
     if number % 9 == 0:
         return make_result(None, TrialState.FAIL)
     return make_result(0.5 + number % 1000 / 2000)
+
+
+def fake_relaxation(trial: Trial) -> TrialResult:
+    """Made-up weights; those of the first attempt of seed 1 are lost."""
+    if trial.seed == 1:
+        return make_result(None, TrialState.FAIL)
+    r = trial.relaxation
+    sizes = ShapeSpace([r.shape], r.unary, r.binary, r.nary).cardinalities[1:]
+    rng = np.random.default_rng(trial.seed)
+    return replace(make_result(0.99), weights=[rng.dirichlet(np.ones(n)).tolist() for n in sizes])
 
 
 def drive(search: Search, steps: int | None = None, workers: int = 2) -> list[Trial]:
@@ -102,12 +118,32 @@ def test_retraining_takes_the_best_complete_ones_and_every_baseline_once(tmp_pat
         assert set(pairs.values()) == {1}
 
 
-@pytest.mark.parametrize("stop_after", [1, 7, 23, 40, 44, 60])
-@pytest.mark.parametrize("strategy", ["evolution", "random"])
-def test_resume_ends_where_an_undisturbed_run_ends(tmp_path, stop_after, strategy):
+SMALL = {
+    "reinforce": {"batch_size": 4},
+    "surrogate": {"startup": 4},
+    "tpe": {"startup_trials": 5},
+    "nsga2": {"population_size": 4},
+}
+"""Options with which twelve results are enough for a strategy to learn from."""
+
+
+def small(name: str) -> ExperimentConfig:
+    """A search of a space with 24 functions; with seed 1 the first relaxation of ``gradient`` fails."""
+    strategy = {"name": name, **SMALL.get(name, {})}
+    search, retrain = {"trials": 12}, {"top": 3, "seeds": 2}
+    return restore_config({**TINY, "strategy": strategy, "seed": 1, "search": search, "retrain": retrain})
+
+
+RESUMED = [(config(), n) for n in (1, 7, 23, 40, 44, 60)] + [
+    (small(name), n) for name in strategies.names() for n in (3, 13)
+]
+
+
+@pytest.mark.parametrize(
+    ("settings", "stop_after"), RESUMED, ids=lambda v: getattr(v, "name", None) and v.strategy.name
+)
+def test_resume_ends_where_an_undisturbed_run_ends(tmp_path, settings, stop_after):
     """Same trials, same order, same outcomes, same counters, although two trials were running when it was killed."""
-    overrides = [f"strategy={{name: {strategy}}}", "search.trials=40"]
-    settings = load_config("digits", overrides)
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
     with Store.create(tmp_path / "a", {}) as store:
@@ -222,3 +258,66 @@ def test_search_trials_are_screened_and_annealed_in_their_rungs_and_retrainings_
     assert {t.screen for t in by_stage[SEARCH]} == {True}
     assert {t.screen for t in by_stage[RETRAIN]} == {False}
     assert {t.precision for t in trials} == {"bf16"}
+
+
+def test_relaxations_come_first_and_count_as_nothing_else(tmp_path):
+    """The first of seed 1 fails and is tried again with seed 2; neither is one of the trials, pruned or retrained."""
+    chosen = config("strategy={name: gradient, epochs: 7}", "seed=1", "trial.precision=bf16", "trial.max_seconds=9")
+    with Store.create(tmp_path, chosen.model_dump(mode="json")) as store:
+        search = Search(chosen, store)
+        drive(search)
+        assert search.done
+        trials = [(r.trial, r.result) for r in store.records()]
+        rows = leaderboard(store)
+    relaxed = [(t, r) for t, r in trials if t.relaxation is not None]
+    assert [t.stage for t, _ in relaxed] == [RELAX, RELAX]
+    assert [(t.seed, t.budget_epochs, t.precision, t.max_seconds) for t, _ in relaxed] == [
+        (1, 7, "fp32", None),
+        (2, 7, "fp32", None),
+    ]
+    assert [(t.screen, t.report_epochs, t.measure_cost) for t, _ in relaxed] == 2 * [(False, (), False)]
+    searched = [t for t, _ in trials if t.stage == SEARCH]
+    assert len(searched) == search.launched(SEARCH) == 40
+    assert search.launched(RELAX) == 2
+    baselines = 2  # they need nothing of the search, and run while it waits
+    assert min(t.id for t in searched) > max(t.id for t, _ in relaxed) >= baselines
+    weights = relaxed[1][1].weights
+    choices = [search.proposer.strategy.space.encode(parse(t.expression)) for t in searched]
+    score = [np.prod([row[i] for row, i in zip(weights, c[1:], strict=True)]) for c in choices]
+    assert score[0] == pytest.approx(np.prod([max(row) for row in weights]), rel=0.5)
+    assert not any(rows["formula"].str.contains("relax"))
+    assert not any(rows["expression"].str.contains("u(", regex=False))
+    assert len(rows) == len({r.function_key for r in _records(tmp_path) if r.trial.stage != RELAX})
+    assert set(rows["stage"]) == {SEARCH, RETRAIN}
+    assert search.best is not None
+    assert search.best.record.trial.stage == SEARCH  # though the relaxation had 0.99
+
+
+def _records(path):
+    with Store.open(path) as store:
+        return store.records()
+
+
+def test_a_search_in_which_every_relaxation_fails_takes_all_operators_for_equal(tmp_path, monkeypatch):
+    monkeypatch.setattr("tests.nas.test_search.fake_relaxation", lambda trial: make_result(None, TrialState.FAIL))
+    with Store.create(tmp_path, {}) as store:
+        search = Search(config("strategy={name: gradient, attempts: 3}"), store)
+        drive(search)
+        stages = Counter(r.trial.stage for r in store.records())
+        seeds = [r.trial.seed for r in store.records() if r.trial.stage == RELAX]
+    assert (stages[RELAX], stages[SEARCH]) == (3, 40)
+    assert seeds == [0, 1, 2]
+
+
+def test_functions_to_start_with_are_proposed_before_the_strategy_is_asked():
+    strategy = Scripted("sin(x)", "x * sigmoid(x)")
+    first = ["x * sigmoid(x)", "sqrt(x)", "sigmoid(x) * x", "tanh(x)"]
+    proposer = Proposer(strategy, first=deque(map(parse, first)))
+    proposed = [proposer.propose() for _ in range(3)]
+    assert [str(p.candidate.expression) for p in proposed] == ["x * sigmoid(x)", "tanh(x)", "sin(x)"]
+    assert [(text, r.state) for text, r in strategy.told] == [("sqrt(x)", "FAIL")]
+    proposer.settle(proposed[0].key, make_result(0.7))
+    assert [text for text, r in strategy.told if r == make_result(0.7)] == ["x * sigmoid(x)", "sigmoid(x) * x"]
+    assert proposer.propose() is EXHAUSTED
+    assert strategy.told[-1] == ("x * sigmoid(x)", make_result(0.7))
+    assert (proposer.asked, proposer.duplicates, proposer.filtered) == (2, 2, 1)

@@ -8,25 +8,83 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 
-from nas.strategies import Candidate, Objective, Problem, Strategy, strategies
+from nas.proposer import Proposer
+from nas.strategies import EXHAUSTED, Candidate, Objective, Problem, RelaxedCandidate, Strategy, strategies
 from search_spaces.equivalence import EquivalenceIndex
 from search_spaces.parser import parse
 from search_spaces.presets import spaces
-from tests.contracts.strategy import CONTRACT
+from search_spaces.space import ConstrainedSpace, SearchSpace
+from tests.contracts.strategy import CONTRACT, outcome, relaxed_outcome
+from tests.expressions import evaluate_text
 from tests.records import make_result
 from trainers.trial import TrialState
 
 SPACE = spaces.get("swish2017")()
+TREES = spaces.get("tree")(
+    operators=["add", "mul", "tanh", "sigmoid", "sin"], max_depth=3, max_nodes=5, max_params=2, constants=[1]
+)
+FEW = spaces.get("custom")(
+    shapes=["b(u(x), u(x))"], unary=["x", "tanh", "sigmoid", "sin"], binary=["add", "mul", "max"]
+)
 
 
-def make(name: str, seed: int = 0, **options) -> Strategy:
-    return strategies.get(name)(Problem(SPACE, Objective("val_accuracy"), seed), **options)
+def make(name: str, seed: int = 0, space: SearchSpace = SPACE, **options) -> Strategy:
+    return strategies.get(name)(Problem(space, Objective("val_accuracy"), seed), **options)
 
 
 @pytest.mark.parametrize("name", strategies.names())
 @pytest.mark.parametrize("clause", CONTRACT, ids=lambda clause: clause.__name__)
 def test_contract(name, clause):
     clause(lambda seed: make(name, seed))
+
+
+@pytest.mark.parametrize("name", [name for name in strategies.names() if name != "gradient"])
+@pytest.mark.parametrize("clause", CONTRACT, ids=lambda clause: clause.__name__)
+def test_contract_on_trees(name, clause):
+    """Where the next choice depends on those before it, and a constraint refuses some choice vectors."""
+    assert isinstance(TREES, ConstrainedSpace)
+    clause(lambda seed: make(name, seed, TREES))
+
+
+def trainable_functions(space: SearchSpace) -> set[bytes]:
+    """The different functions, by their values on a few points, without straight lines."""
+    x = np.linspace(-3, 3, 13)
+    found = set()
+    for member in space.enumerate():
+        y = evaluate_text(str(member), x)
+        if np.abs(np.diff(y, 2)).max() > 1e-9:
+            found.add((np.round(y, 9) + 0.0).tobytes())
+    return found
+
+
+@pytest.mark.parametrize("delay", [0, 4])
+@pytest.mark.parametrize("name", strategies.names())
+def test_every_trainable_function_of_a_small_space_is_proposed_exactly_once(name, delay, monkeypatch):
+    """Whatever the strategy favours; results come at once, or four proposals later."""
+    strategy = make(name, 1, FEW)
+    if strategy.patience == Strategy.patience:  # less of it, and of the random draws that then help out, is faster
+        monkeypatch.setattr(type(strategy), "patience", 15)
+    monkeypatch.setattr("nas.proposer._DRAWS", 20)
+    proposer = Proposer(strategy)
+    proposed, running = [], []
+    while (proposal := proposer.propose()) is not EXHAUSTED:
+        if proposal is None:
+            assert running, "it waits for a result, but nothing is running"
+        else:
+            running.append(proposal)
+        if proposal is None or len(running) > delay:
+            done = running.pop(0)
+            if isinstance(done.candidate, RelaxedCandidate):
+                proposer.settle(done.key, relaxed_outcome(done.candidate))
+            else:
+                proposed.append(done.candidate.expression)
+                proposer.settle(done.key, outcome(done.candidate, len(proposed)))
+    proposed += [done.candidate.expression for done in running]
+    x = np.linspace(-3, 3, 13)
+    values = [(np.round(evaluate_text(str(e), x), 9) + 0.0).tobytes() for e in proposed]
+    assert len(values) == len(set(values)) == 28
+    assert set(values) == trainable_functions(FEW)
+    assert proposer.propose() is EXHAUSTED
 
 
 def test_evolution_drops_the_oldest_however_good():

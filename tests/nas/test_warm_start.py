@@ -1,0 +1,318 @@
+"""What a search knows before it starts: functions to try first, an earlier study's results; and which go on at its end.
+
+Trials are not trained here, but for the last tests: their outcome is computed from the function and the seed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import shutil
+import sqlite3
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from analysis.leaderboard import leaderboard
+from analysis.store import Store, StoreError
+from nas.cli import main
+from nas.config import ExperimentConfig, restore_config
+from nas.finalists import Finalist, ranked
+from nas.search import RETRAIN, SEARCH, Search
+from nas.strategies import Objective
+from nas.strategies.random import RandomSearch
+from nas.warm_start import Known, warm_start
+from nas.yaml_config import ConfigError, apply_override
+from search_spaces.expression import size
+from search_spaces.parser import parse
+from tests.made_tables import TINY, same, values
+from tests.nas.test_search import drive, fake
+from tests.records import make_result
+from trainers.trial import TrialResult, TrialState
+
+
+def settings(*overrides: str) -> ExperimentConfig:
+    chosen = copy.deepcopy({**TINY, "search": {"trials": 8}, "retrain": {"top": 3, "seeds": 1}})
+    for override in overrides:
+        assert apply_override(chosen, override) is None
+    return restore_config(chosen)
+
+
+def study(path: Path, *overrides: str) -> list[tuple[str, str, int, TrialResult | None]]:
+    """A whole search with made-up results; its trials."""
+    path.mkdir(exist_ok=True)
+    chosen = settings(*overrides)
+    with Store.create(path, chosen.model_dump(mode="json")) as store:
+        drive(Search(chosen, store), workers=1)
+        return trials(store)
+
+
+def trials(store: Store) -> list[tuple[str, str, int, TrialResult | None]]:
+    return [(r.trial.stage, r.trial.expression, r.trial.seed, r.result) for r in store.records()]
+
+
+def of_stage(rows, stage: str) -> list[str]:
+    return [expression for where, expression, _, _ in rows if where == stage]
+
+
+@pytest.mark.parametrize("strategy", ["random", "tpe", "exhaustive"])
+def test_functions_to_start_with_are_trained_first_and_told(tmp_path, strategy):
+    """By name or formula, those that are equal or cannot work left out; a known name may be outside of the space."""
+    functions = "warm_start.functions=[SiLU, 'sigmoid(x) * x', x + 1, sqrt(x), sin(x), 'max(0, x)']"
+    chosen = settings(functions, f"strategy.name={strategy}")
+    told = []
+    with Store.create(tmp_path, {}) as store:
+        search = Search(chosen, store)
+        tell = search.proposer.strategy.tell
+        search.proposer.strategy.tell = lambda c, r: (told.append((str(c.expression), r.state)), tell(c, r))
+        drive(search, workers=1)
+        rows = trials(store)
+    first = of_stage(rows, SEARCH)
+    assert len(first) == 8
+    x = np.linspace(-5, 5, 101)
+    for text, expected in zip(first, (x / (1 + np.exp(-x)), np.sin(x), np.maximum(x, 0)), strict=False):
+        np.testing.assert_allclose(values(text), expected, atol=1e-12)
+    functions = [values(text) for text in first]
+    assert not any(same(a, b) for i, a in enumerate(functions) for b in functions[:i])  # none of them again later
+    kinds = [(text, str(state)) for text, state in told]
+    assert ("x + 1", "FAIL") in kinds
+    assert ("sqrt(x)", "FAIL") in kinds
+    assert sum(text in ("x * sigmoid(x)", "sigmoid(x) * x") for text, _ in kinds) >= 2
+    assert "sin(x)" in dict(kinds)
+
+
+def test_an_earlier_studys_results_are_told_and_not_trained_again(tmp_path):
+    before = study(tmp_path / "a", "search.trials=9", "seed=3")
+    chosen = settings(f"warm_start.study={tmp_path / 'a'}", "search.trials=6")
+    told = []
+    with Store.create(tmp_path, {}) as store:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(RandomSearch, "tell", lambda self, c, r: told.append((str(c.expression), r)))
+            search = Search(chosen, store)
+        known = {text: result for stage, text, _, result in before if stage == SEARCH}
+        assert [(entry.expression, entry.result) for entry in warm_start(chosen)] == list(known.items())
+        assert told == list(known.items())  # failures too, and not those of the retraining
+        drive(search, workers=1)
+        rows = trials(store)
+    new = of_stage(rows, SEARCH)
+    assert len(new) == 6
+    assert not any(same(values(a), values(b)) for a in new for b in known)
+    results = known | {text: result for stage, text, _, result in rows if stage == SEARCH}
+    complete = [text for text, result in results.items() if result.state == TrialState.COMPLETE]
+    best = sorted(complete, key=lambda text: -results[text].metrics["val_accuracy"])[:3]
+    assert set(of_stage(rows, RETRAIN)) == set(best)
+    assert any(text in known for text in best)  # so it is worth a test
+
+
+@pytest.mark.parametrize("stop_after", [0, 2, 5, 7])
+def test_a_resumed_search_does_not_need_the_earlier_study_any_more(tmp_path, stop_after):
+    study(tmp_path / "old", "search.trials=9", "seed=3")
+    chosen = settings(
+        f"warm_start.study={tmp_path / 'old'}", "warm_start.functions=[sin(x), SiLU]", "strategy.name=tpe"
+    )
+    rows = []
+    for name, steps in (("whole", None), ("parts", stop_after)):
+        (tmp_path / name).mkdir()
+        with Store.create(tmp_path / name, {}) as store:
+            drive(Search(chosen, store), steps)
+            if name == "parts":
+                shutil.rmtree(tmp_path / "old")
+                resumed = Search(chosen, store)
+                drive(resumed)
+                assert resumed.done
+            rows.append(trials(store))
+    assert rows[0] == rows[1]
+
+
+@pytest.mark.parametrize("metric", ["val_accuracy", "val_loss"])
+def test_the_best_of_an_earlier_study_are_trained_first(tmp_path, metric):
+    """Whatever that study was trained with; failures, and what was pruned, are not among them."""
+    before = study(tmp_path / "a", "search.trials=12", "recipe.learning_rate=0.3", "retrain.top=0")
+    with sqlite3.connect(tmp_path / "a" / "study.db") as db:  # the best one was stopped early
+        best = max((r for r in before if r[3].metrics), key=lambda r: r[3].metrics["val_accuracy"])
+        pruned = TrialResult(TrialState.PRUNED, best[3].metrics).to_json()
+        db.execute("UPDATE trials SET result = ? WHERE expression = ?", (pruned, best[1]))
+    db.close()
+    chosen = settings(f"warm_start.study={tmp_path / 'a'}", "warm_start.top=4", f"search.objective={metric}")
+    complete = [r for r in before if r[3].state == TrialState.COMPLETE and r[1] != best[1]]
+    sign = -1 if metric == "val_accuracy" else 1
+    expected = [r[1] for r in sorted(complete, key=lambda r: sign * r[3].metrics[metric])[:4]]
+    assert [entry.expression for entry in warm_start(chosen)] == expected
+    with Store.create(tmp_path, {}) as store:
+        drive(Search(chosen, store), workers=1)
+        assert of_stage(trials(store), SEARCH)[:4] == expected
+
+
+@pytest.mark.parametrize(
+    ("override", "difference"),
+    [
+        ("recipe.learning_rate=0.3", "recipe.learning_rate was 0.1, now it is 0.3"),
+        ("recipe.schedule=cosine", "recipe.schedule was triangle, now it is cosine"),
+        ("model.width=8", "model.width was 4, now it is 8"),
+        ("trial.epochs=2", "trial.epochs was 1, now it is 2"),
+        ("trial.max_steps=3", "trial.max_steps was 2, now it is 3"),
+        ("trial.param_shape=scalar", "trial.param_shape was channel, now it is scalar"),
+        ("data={name: fashion_mnist, root: /nowhere}", "data was digits, now it is fashion_mnist"),
+    ],
+)
+def test_a_study_that_trained_otherwise_is_refused(tmp_path, override, difference):
+    study(tmp_path / "a")
+    chosen = settings(f"warm_start.study={tmp_path / 'a'}", override)
+    with pytest.raises(ConfigError) as refused:
+        warm_start(chosen)
+    assert difference in str(refused.value)
+    assert "set warm_start.top=N to train its best N functions first" in str(refused.value)
+    assert str(tmp_path / "a") in str(refused.value)
+    assert len(warm_start(settings(f"warm_start.study={tmp_path / 'a'}", override, "warm_start.top=2"))) == 2
+
+
+@pytest.mark.parametrize("override", ["seed=9", "strategy.name=tpe", "search.trials=3", "search.objective=val_loss"])
+def test_a_study_that_searched_otherwise_is_not(tmp_path, override):
+    study(tmp_path / "a")
+    assert len(warm_start(settings(f"warm_start.study={tmp_path / 'a'}", override))) == 8
+
+
+def test_known_functions_survive_their_storage():
+    for known in (Known("tanh(x)"), Known("x", make_result(0.5)), Known("x", make_result(None, TrialState.FAIL))):
+        assert Known.from_values(yaml.safe_load(yaml.safe_dump(known.to_values()))) == known
+
+
+@pytest.mark.parametrize("make", [lambda path: None, lambda path: path.mkdir(), lambda path: path.write_text("")])
+def test_what_is_no_study_is_a_sentence(tmp_path, make):
+    make(tmp_path / "old")
+    with pytest.raises(StoreError, match="is not a study's directory"):
+        warm_start(settings(f"warm_start.study={tmp_path / 'old'}"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        pytest.param(["warm_start.study=nowhere"], "nowhere is not a study's directory"),
+        pytest.param(["warm_start.study=old", "model.width=8"], "model.width was 4, now it is 8"),
+        (["warm_start.functions=[swich]"], "warm_start.functions: unknown name 'swich'"),
+        (["warm_start.functions=[x1 * x2]"], "only input is x"),
+        (["warm_start.study=old", "warm_start.top=0"], "greater than 0"),
+        (["warm_start.stduy=old"], "did you mean 'study'?"),
+        (
+            ["search.cost=complexity", "strategy.name=evolution"],
+            "is for strategies of several objectives, tpe and nsga2",
+        ),
+        (["search.cost=time", "strategy.name=gradient"], "is for strategies of several objectives, tpe and nsga2"),
+        (["search.cost=money"], "search.cost: Input should be 'complexity' or 'time'"),
+    ],
+)
+def test_bad_input_is_a_sentence_and_exit_code_2(tmp_path, monkeypatch, capsys, arguments, message):
+    study(tmp_path / "old")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(TINY))
+    before = sorted(p.name for p in tmp_path.iterdir())
+    monkeypatch.setattr(sys, "argv", ["nas", "search", "tiny.yaml", *arguments, "--run", "run"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert message in " ".join(printed.err.split())
+    assert sorted(p.name for p in tmp_path.iterdir()) == before
+
+
+# --- which functions go on -------------------------------------------------------------------------------------------
+
+
+def test_finalists_are_the_pareto_front_and_then_the_best():
+    rng = np.random.default_rng(3)
+    objective = Objective("val_accuracy", "complexity")
+    texts = ["x**2", "tanh(x)", "sin(x) + x", "tanh(x) * sin(x)", "tanh(sin(x) * x)", "max(x, tanh(x) * sin(x) + x)"]
+    for _ in range(200):
+        found = [
+            Finalist(parse(texts[rng.integers(6)]), make_result(float(a), loss=float(rng.random())), objective)
+            for a in rng.choice(8, 12) / 8
+        ]
+        score = [(f.result.metrics["val_accuracy"], -f.result.metrics["val_loss"]) for f in found]
+        nodes = [size(f.expression) for f in found]
+        everyone = range(len(found))
+        front = {
+            i for i in everyone if not any(j != i and score[j] > score[i] and nodes[j] <= nodes[i] for j in everyone)
+        }
+        order = [next(i for i in everyone if found[i] is f) for f in ranked(found)]
+        assert sorted(order) == list(everyone)
+        assert set(order[: len(front)]) == front
+        for part in (order[: len(front)], order[len(front) :]):
+            assert [score[i] for i in part] == sorted((score[i] for i in part), reverse=True)
+
+
+def test_without_a_cost_the_better_one_comes_first_and_ties_go_to_the_loss():
+    found = [Finalist(parse("x"), make_result(a, loss=b), Objective()) for a, b in ((0.5, 1), (0.9, 2), (0.9, 1.5))]
+    assert ranked(found) == [found[2], found[1], found[0]]
+    assert ranked([]) == []
+
+
+@pytest.mark.parametrize("strategy", ["tpe", "nsga2", "random"])
+@pytest.mark.parametrize("cost", ["complexity", "time"])
+def test_a_search_with_a_cost_retrains_its_front(tmp_path, monkeypatch, strategy, cost):
+    """Time is as the trials measured it, which are asked for it in the search stage."""
+
+    def timed(trial):
+        assert trial.measure_cost == (cost == "time")
+        return TrialResult(**{**vars(fake(trial)), "cost": 1.0 + len(trial.expression) % 5 + trial.id / 100})
+
+    monkeypatch.setattr("tests.nas.test_search.fake", timed)
+    rows = study(tmp_path, f"strategy.name={strategy}", f"search.cost={cost}", "search.trials=20", "retrain.top=3")
+    searched = [(text, result) for stage, text, _, result in rows if stage == SEARCH and result.state == "COMPLETE"]
+    costs = {text: size(parse(text)) if cost == "complexity" else result.cost for text, result in searched}
+    value = {text: result.metrics["val_accuracy"] for text, result in searched}
+    front = [t for t in value if not any(value[o] > value[t] and costs[o] <= costs[t] for o in value)]
+    expected = sorted(front, key=lambda t: -value[t])[:3]
+    retrained = of_stage(rows, RETRAIN)
+    assert retrained[: len(expected)] == expected
+
+
+def test_all_means_failures_too(tmp_path):
+    rows = study(tmp_path, "retrain={top: all, seeds: 2}", "search.trials=20")
+    searched = of_stage(rows, SEARCH)
+    assert "FAIL" in {str(r[3].state) for r in rows}
+    assert sorted(of_stage(rows, RETRAIN)) == sorted(2 * searched)
+    assert {(text, seed) for stage, text, seed, _ in rows if stage == RETRAIN} == {
+        (t, s) for t in searched for s in (1, 2)
+    }
+
+
+def test_costs_are_measured_where_they_are_wanted(tmp_path, monkeypatch, capsys):
+    """Really trained: seven operators take longer than two."""
+    monkeypatch.chdir(tmp_path)
+    chosen = {**TINY, "search": {"trials": 2, "cost": "time"}, "strategy": {"name": "tpe"}, "retrain": {"top": 0}}
+    chosen["warm_start"] = {"functions": ["max(x, 0) * 2", "tanh(sin(x)) * cos(tanh(x)) + sin(sin(x))"]}
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(chosen))
+    monkeypatch.setattr(sys, "argv", ["nas", "search", "tiny.yaml", "--run", "run"])
+    with contextlib.suppress(SystemExit):  # after two steps there may be nothing that works
+        main()
+    with Store.open(tmp_path / "run") as store:
+        cheap, dear = (r[3].cost for r in trials(store))
+    assert 0.3 < cheap < dear
+
+
+def test_gradient_runs_from_the_command_line(tmp_path, monkeypatch, capsys):
+    """A relaxation that is really trained, and then the functions that it favours."""
+    monkeypatch.chdir(tmp_path)
+    chosen = {**TINY, "strategy": {"name": "gradient", "epochs": 2}, "search": {"trials": 2}, "retrain": {"top": 0}}
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(chosen))
+    monkeypatch.setattr(sys, "argv", ["nas", "search", "tiny.yaml", "--run", "run"])
+    with contextlib.suppress(SystemExit):
+        main()
+    with Store.open(tmp_path / "run") as store:
+        relaxed, *functions = trials(store)
+    assert [row[0] for row in (relaxed, *functions)] == ["relax", SEARCH, SEARCH]
+    assert [len(row) for row in relaxed[3].weights] == [4, 4, 3]
+    assert [sum(row) for row in relaxed[3].weights] == pytest.approx([1, 1, 1], abs=1e-4)
+    assert "relaxed" not in capsys.readouterr().out  # it is on no leaderboard
+
+
+def test_a_retrained_function_of_the_earlier_study_was_found(tmp_path):
+    study(tmp_path / "a", "search.trials=20", "retrain.top=0")
+    chosen = settings(f"warm_start.study={tmp_path / 'a'}", "search.trials=1")
+    with Store.create(tmp_path, chosen.model_dump(mode="json")) as store:
+        drive(Search(chosen, store), workers=1)
+        assert leaderboard(store)["found"].all()
