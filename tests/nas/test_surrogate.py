@@ -8,8 +8,9 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
+from nas.prediction import normal_scores, predict
 from nas.strategies import EXHAUSTED, Candidate, Problem, Strategy, strategies
-from nas.strategies.surrogate import WHOLE, normal_scores, predict
+from nas.strategies.surrogate import WHOLE
 from search_spaces.census import FunctionSampler
 from search_spaces.expression import Expression, params, size
 from search_spaces.features import features
