@@ -58,7 +58,7 @@ def sweep_config(config: ExperimentConfig, seeds: int, relaxations: int) -> Expe
         update={
             "strategy": ComponentConfig.model_validate({"name": "exhaustive", "relaxations": relaxations}),
             "search": config.search.model_copy(
-                update={"trials": census.trainable, "minutes": None, "screen": False, "cost": None}
+                update={"trials": census.trainable + 1, "minutes": None, "screen": False, "cost": None}
             ),
             "pruning": None,
             "retrain": RetrainConfig(top="all", seeds=seeds - 1),

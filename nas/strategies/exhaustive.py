@@ -35,10 +35,10 @@ class Exhaustive(Strategy):
         self._relaxations = deque(replace(relaxation, attempt=i) for i in range(relaxations) if relaxation)
 
     def ask(self) -> Candidate | RelaxedCandidate | Signal | None:
-        if self._relaxations:
-            return RelaxedCandidate(self._relaxations.popleft())
         expression = next(self._spellings, None)
-        return EXHAUSTED if expression is None else Candidate(expression)
+        if expression is not None:
+            return Candidate(expression)
+        return RelaxedCandidate(self._relaxations.popleft()) if self._relaxations else EXHAUSTED
 
     def tell(self, candidate: Candidate | RelaxedCandidate, result: TrialResult) -> None:
         """An exhaustive search has no use for results."""
@@ -46,5 +46,5 @@ class Exhaustive(Strategy):
 
 @strategies.register("exhaustive")
 def exhaustive(problem: Problem, *, relaxations: NonNegativeInt = 0) -> Strategy:
-    """Before the functions, ``relaxations`` of the whole space are trained, for ``nas bench`` to replay."""
+    """After the functions, ``relaxations`` of the whole space are trained, for ``nas bench`` to replay."""
     return Exhaustive(problem, relaxations)
