@@ -68,10 +68,11 @@ class Judge:
             "top 1 %": frozenset(order[: math.ceil(len(value) / 100)]),
             "top 10": frozenset(order[:10]),
         }
-        if self.silu is not None and np.isfinite(value[self.silu]):
-            least = value[self.silu] - 1.96 * self.noise * math.sqrt(2 / others.shape[1])
-            within = (int(row) for row in self.swish if value[row] >= least)
-            targets[SWISH] = frozenset({self.silu, *within})
+        if self.silu is not None:  # one that fails is no target, and no measure for the others
+            silu = value[self.silu]
+            least = silu - 1.96 * self.noise * math.sqrt(2 / others.shape[1])
+            within = {int(row) for row in (*self.swish, self.silu) if value[row] >= least}
+            targets[SWISH] = frozenset(within if np.isfinite(silu) else ())
         return Truth(self.values[:, column], value, targets)
 
     def regret(self, functions: NDArray[np.int64], number: int, evaluations: int) -> Floats:

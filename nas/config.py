@@ -206,6 +206,9 @@ def restore_config(values: Mapping[str, Any]) -> ExperimentConfig:
     for section, key, before in _BEFORE:
         if isinstance(values.get(section), dict):
             values[section].setdefault(key, before)
+    strategy = values.get("strategy")
+    if "warm_start" not in values and isinstance(strategy, dict) and strategy.get("name") == "random":
+        strategy.setdefault("uniform", "spellings")
     return _validated(values, "the study's configuration", [])
 
 

@@ -120,6 +120,12 @@ class Proposer:
                     return Proposal(key, Candidate(expression))
         return None
 
+    def withdraw(self, proposal: Proposal) -> None:
+        """A proposal that is not going to be launched now; it comes again as one of the first."""
+        self._waiting.pop(proposal.key, None)
+        if isinstance(proposal.candidate, Candidate):
+            self.first.append(proposal.candidate.expression)
+
     def adopt(self, expression: Expression) -> str:
         """The key of a function that is trained without having been proposed (a baseline, or an older study's)."""
         return self.index.add(expression)

@@ -114,7 +114,8 @@ def execute(run: Run, watch: Callable[[Search], contextlib.AbstractContextManage
     settle_precision(run)
     if run.config.executor != "inline":
         load_data.cache_clear()  # workers have their own
-    search = Search(run.config, run.store)
+    with one_thread():  # asks are replayed as they were asked
+        search = Search(run.config, run.store)
     if search.done:
         return search
     if run.config.executor == "inline":

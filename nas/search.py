@@ -259,8 +259,10 @@ class Search:
             for text, result in (*searched, *earlier)
             if result is not None and result.state == TrialState.COMPLETE
         ]
-        found = {self.proposer.adopt(f.expression): f.expression for f in reversed(ranked(complete))}  # each once
-        return list(found.values())[::-1][: self.config.retrain.top]
+        found: dict[str, Expression] = {}
+        for finalist in ranked(complete):  # an earlier study may have told two functions that count as one here
+            found.setdefault(self.proposer.adopt(finalist.expression), finalist.expression)
+        return list(found.values())[: self.config.retrain.top]
 
     def _replay(self) -> None:
         """Bring strategy, pruning rule and counters to where the stored events left them."""
@@ -280,8 +282,11 @@ class Search:
         key = record.function_key
         if record.trial.stage != RETRAIN:
             proposal = self.proposer.propose()
-            if record.trial.stage == SEARCH and (not isinstance(proposal, Proposal) or proposal.key != key):
-                key = self.proposer.expect(parse(record.trial.expression))
+            if not isinstance(proposal, Proposal) or proposal.key != key:
+                if isinstance(proposal, Proposal):
+                    self.proposer.withdraw(proposal)
+                if record.trial.stage == SEARCH:
+                    key = self.proposer.expect(parse(record.trial.expression))
         else:
             key = self.proposer.adopt(parse(record.trial.expression))
         self._add(replace(record, function_key=key, result=None))

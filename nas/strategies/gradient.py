@@ -61,7 +61,7 @@ class Gradient(Strategy):
         if result.weights is not None and tuple(map(len, result.weights)) == sizes:
             self._favourites = by_weight(result.weights)
         elif self._attempt >= self.attempts:
-            self._favourites = by_weight([[1.0] * n for n in sizes])
+            self._favourites = by_weight([self.rng.uniform(0.999, 1.0, n).tolist() for n in sizes])  # in random order
 
 
 def single_shape(space: SearchSpace) -> ShapeSpace:

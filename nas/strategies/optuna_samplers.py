@@ -99,20 +99,15 @@ class OptunaStrategy(Strategy):
             self.study.tell(trial, values)
 
     def _add_stranger(self, expression: Expression, values: list[float] | None) -> None:
-        from optuna.distributions import BaseDistribution, CategoricalDistribution
-        from optuna.trial import create_trial
-
+        """As if it had been asked for; NSGA-II takes no parents from trials that were merely added."""
         if values is None:
             return
         choices = self.space.encode(expression)
-        params: dict[str, int] = {}
-        distributions: dict[str, BaseDistribution] = {}
-        for i, choice in enumerate(choices):
-            options = self.space.options(choices[:i])
-            if len(options) > 1:
-                params[_name(i, options)] = choice
-                distributions[_name(i, options)] = CategoricalDistribution(tuple(options))
-        self.study.add_trial(create_trial(values=values, params=params, distributions=distributions))
+        free = ((i, self.space.options(choices[:i])) for i in range(len(choices)))
+        self.study.enqueue_trial({_name(i, options): choices[i] for i, options in free if len(options) > 1})
+        trial = self.study.ask()
+        self._suggest(trial)
+        self._close(trial, values)
 
 
 def _name(position: int, options: object) -> str:

@@ -9,6 +9,7 @@ or a tree in Polish notation; only those that can still become a member have a p
 from __future__ import annotations
 
 from collections import defaultdict
+from statistics import median
 from typing import Annotated
 
 import torch
@@ -24,6 +25,7 @@ _INVALID = 50  # vectors in a row that a constrained space refuses; then a rando
 _CLIP = 0.2
 _PASSES = 4
 _DECAY = 0.9  # of the moving averages of the reward and of its distance from them
+_FURTHEST = 10.0  # median absolute deviations from the median: rewards further out count as so far
 _Written = tuple[Choices, float, float]  # choices, log-probability when they were written, reward
 
 
@@ -93,6 +95,7 @@ class Reinforce(Strategy):
         self.batch_size, self.entropy_bonus = batch_size, entropy_bonus
         self._pending: dict[Expression, list[tuple[Choices, float]]] = defaultdict(list)
         self._told: list[_Written] = []
+        self._rewards: list[float] = []
         self._baseline: float | None = None
         self._spread = 0.0
         self._worst: float | None = None
@@ -131,7 +134,8 @@ class Reinforce(Strategy):
 
     def _learn(self) -> None:
         batch, self._told = self._told, []
-        advantages = torch.tensor([self._advantage(reward) for _, _, reward in batch])
+        self._rewards += [reward for *_, reward in batch]
+        advantages = torch.tensor([self._advantage(self._bounded(reward)) for *_, reward in batch])
         old = torch.tensor([log_p for _, log_p, _ in batch])
         for _ in range(_PASSES):
             new, entropy = self.controller.judge([choices for choices, _, _ in batch])
@@ -141,6 +145,12 @@ class Reinforce(Strategy):
             self.optimizer.zero_grad()
             loss.backward()
             self.optimizer.step()
+
+    def _bounded(self, reward: float) -> float:
+        """The reward, unless it is an outlier: losses have no bound, and one of 1e19 must not become the measure."""
+        middle = median(self._rewards)
+        reach = _FURTHEST * median(abs(other - middle) for other in self._rewards)
+        return reward if reach == 0 else max(middle - reach, min(middle + reach, reward))
 
     def _advantage(self, reward: float) -> float:
         """How far a reward is above the moving average of those before, in units of their usual distance from it."""
