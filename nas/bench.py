@@ -94,9 +94,21 @@ class Arena:
         except ValueError as error:
             raise TableError(f"the table has a function that cannot be read: {' '.join(str(error).split())}") from error
         self._rows = {self._index.add(expression): row for row, expression in enumerate(texts)}
+        if len(self._rows) != len(table.functions):
+            raise TableError("the table has a function twice; make it again with nas table")
         self._keys: dict[Expression, str] = {}
         self._reasons: dict[Expression, str | None] = {}
         self._results = {seed: table.results(seed) for seed in table.seeds}
+
+    def check(self) -> None:
+        """Raises TableError unless the table's functions are those of its space."""
+        rows = {self.add(expression) for expression in self.space.enumerate() if self.judge(expression) is None}
+        strangers = [text for row, text in enumerate(self.table.functions["expression"]) if str(row) not in rows]
+        if strangers:
+            raise TableError(
+                f"the table has {len(strangers)} functions that are not in its space {self.config.space.name!r}, such "
+                f"as {strangers[0]}; make it again with nas table"
+            )
 
     def add(self, expression: Expression) -> str:
         """The row of a function, as a key: what a Proposer wants of an index."""
@@ -217,7 +229,6 @@ class Bench:
             raise TableError(f"unknown metric {metric!r}; {nearest(str(metric), METRICS)}")
         if np.isnan(table.values(objective.metric)).all():
             raise TableError(f"{folder} has no values of {objective.metric}; choose another metric")
-        Arena(table)  # says what is wrong with its functions
         entrants = read_entrants(names) if names else default_entrants(table)
         problem = Problem(config.make_space(), objective)
         for entrant in entrants:
@@ -227,6 +238,7 @@ class Bench:
                 raise ConfigError("--strategy", [f"{entrant.label}: {' '.join(str(error).split())}"]) from error
             if isinstance(asked, RelaxedCandidate):
                 relaxations(table, asked.relaxation)
+        Arena(table).check()
         return cls(folder, table, objective, entrants, replays, min(evaluations, len(table.functions)))
 
     @cached_property

@@ -14,7 +14,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_v
 
 from nas.strategies import Cost, Objective, Problem, Spectrum, Strategy, strategies
 from nas.yaml_config import ComponentConfig, ConfigError, Section, check, load_values
-from search_spaces.equivalence import Level
+from search_spaces.equivalence import Level, rejection
 from search_spaces.known import as_expression, known_expression
 from search_spaces.presets import spaces
 from search_spaces.registry import Registry
@@ -93,7 +93,9 @@ class WarmStartConfig(Section):
     @classmethod
     def _readable(cls, functions: tuple[str, ...]) -> tuple[str, ...]:
         for text in functions:
-            as_expression(text)
+            reason = rejection(as_expression(text))
+            if reason:
+                raise ValueError(f"{text} is never trained: it is {reason}")
         return functions
 
     @field_validator("study")

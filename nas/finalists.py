@@ -35,6 +35,7 @@ def ranked(finalists: Sequence[Finalist]) -> list[Finalist]:
     by_value = sorted(finalists, key=lambda f: f.value, reverse=True)
     if not by_value or by_value[0].objective.cost is None:
         return by_value
+    by_value.sort(key=lambda f: (-f.value[0], f.cost))  # of equally good ones the cheaper beats the dearer
     front, others, cheapest = [], [], float("inf")
     for finalist in by_value:
         if finalist.cost < cheapest:

@@ -26,16 +26,13 @@ from analysis.yardstick import (
 from nas import __version__
 from nas.config import ExperimentConfig, RetrainConfig, WarmStartConfig, load_config
 from nas.runs import Run, create_run, default_run_path, open_run
-from nas.search import RELAX, Search
+from nas.search import RELAX, Search, described
 from nas.strategies.gradient import relaxation_of
 from nas.table_readme import readme
 from nas.yaml_config import ComponentConfig
-from search_spaces.canonical import simplify
 from search_spaces.census import take_census
-from search_spaces.expression import Expression, number_params, size
-from search_spaces.known import recognize
+from search_spaces.expression import Expression, size
 from search_spaces.parser import parse
-from search_spaces.recognition import likeness
 from search_spaces.values import one_thread
 from trainers.cost import relative_cost
 from trainers.trial import METRICS
@@ -146,12 +143,12 @@ def make_table(run: Run, search: Search, step: Callable[[int, int], None] = lamb
 
 
 def _describe(expression: Expression, search: Search) -> dict[str, Any]:
-    found = likeness(expression)
+    formula, name, like = described(expression)
     return {
         "expression": str(expression),
-        "formula": str(number_params(simplify(expression))),
-        "name": recognize(expression),
-        "likeness": None if found is None else str(found),
+        "formula": formula,
+        "name": name,
+        "likeness": like,
         "swish_family": is_swish_like(expression),
         "nodes": size(expression),
         "cost": round(relative_cost(expression), 2),

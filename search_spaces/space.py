@@ -116,8 +116,15 @@ class SearchSpace(ABC):
 class ConstrainedSpace(SearchSpace):
     """The members of a space that meet a condition. Its ``size`` is an upper bound: the size of the whole space."""
 
-    def __init__(self, space: SearchSpace, condition: Callable[[Expression], bool], says: str) -> None:
+    def __init__(
+        self,
+        space: SearchSpace,
+        condition: Callable[[Expression], bool],
+        says: str,
+        forbidden: frozenset[str] = frozenset(),
+    ) -> None:
         self.space = space
+        self.forbidden = forbidden
         self.condition = condition
         self.says = says
         self.sample(np.random.default_rng(0))  # an empty space is a mistake that is better said now
@@ -203,7 +210,7 @@ def constrain(
         *([f"at most {max_complexity} nodes"] if max_complexity is not None else []),
         *([f"without {', '.join(sorted(forbidden))}"] if forbidden else []),
     ]
-    return ConstrainedSpace(space, condition, "; ".join(says)) if says else space
+    return ConstrainedSpace(space, condition, "; ".join(says), frozenset(forbidden)) if says else space
 
 
 def check_operators(names: Iterable[str]) -> None:

@@ -22,6 +22,7 @@ TINY: dict[str, Any] = {
         "binary": ["add", "mul", "max"],
     },
     "strategy": {"name": "random"},
+    "warm_start": {},
     "model": {"name": "resnet8", "width": 4},
     "data": {"name": "digits"},
     "recipe": {"batch_size": 128},

@@ -87,7 +87,7 @@ class Relaxation(_Json):
     Attributes:
         shape: such as ``b(u(x), u(x))``.
         unary, binary, nary: the templates of the slots, as formulas.
-        learning_rate: of the weights' logarithms.
+        learning_rate: of the parameters that the slots' weights are drawn by.
         epochs: of its training; None for the search's default.
         attempt: 0, 1, ...: another one has another seed.
     """

@@ -67,6 +67,11 @@ class Gradient(Strategy):
 def single_shape(space: SearchSpace) -> ShapeSpace:
     """The space without its constraints, if it has one fixed shape."""
     while isinstance(space, ConstrainedSpace):
+        if space.forbidden:  # they would take weight from the others
+            raise ValueError(
+                f"gradient relaxes all operators of a space, this one forbids {', '.join(sorted(space.forbidden))}: "
+                "leave them out of its lists instead"
+            )
         space = space.space
     if not isinstance(space, ShapeSpace) or len(space.shapes) != 1:
         raise ValueError(

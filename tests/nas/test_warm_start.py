@@ -60,8 +60,8 @@ def of_stage(rows, stage: str) -> list[str]:
 
 @pytest.mark.parametrize("strategy", ["random", "tpe", "exhaustive"])
 def test_functions_to_start_with_are_trained_first_and_told(tmp_path, strategy):
-    """By name or formula, those that are equal or cannot work left out; a known name may be outside of the space."""
-    functions = "warm_start.functions=[SiLU, 'sigmoid(x) * x', x + 1, sqrt(x), sin(x), 'max(0, x)']"
+    """By name or formula, those that are equal left out; a known name may be outside of the space."""
+    functions = "warm_start.functions=[SiLU, 'sigmoid(x) * x', sin(x), 'max(0, x)']"
     chosen = settings(functions, f"strategy.name={strategy}")
     told = []
     with Store.create(tmp_path, {}) as store:
@@ -78,8 +78,6 @@ def test_functions_to_start_with_are_trained_first_and_told(tmp_path, strategy):
     functions = [values(text) for text in first]
     assert not any(same(a, b) for i, a in enumerate(functions) for b in functions[:i])  # none of them again later
     kinds = [(text, str(state)) for text, state in told]
-    assert ("x + 1", "FAIL") in kinds
-    assert ("sqrt(x)", "FAIL") in kinds
     assert sum(text in ("x * sigmoid(x)", "sigmoid(x) * x") for text, _ in kinds) >= 2
     assert "sin(x)" in dict(kinds)
 
@@ -198,9 +196,9 @@ def test_what_is_no_study_is_a_sentence(tmp_path, make):
         (["warm_start.stduy=old"], "did you mean 'study'?"),
         (
             ["search.cost=complexity", "strategy.name=evolution"],
-            "is for strategies of several objectives, tpe and nsga2",
+            "is a second objective, and this strategy has one",
         ),
-        (["search.cost=time", "strategy.name=gradient"], "is for strategies of several objectives, tpe and nsga2"),
+        (["search.cost=time", "strategy.name=gradient"], "is a second objective, and this strategy has one"),
         (["search.cost=money"], "search.cost: Input should be 'complexity' or 'time'"),
     ],
 )
@@ -226,16 +224,26 @@ def test_finalists_are_the_pareto_front_and_then_the_best():
     rng = np.random.default_rng(3)
     objective = Objective("val_accuracy", "complexity")
     texts = ["x**2", "tanh(x)", "sin(x) + x", "tanh(x) * sin(x)", "tanh(sin(x) * x)", "max(x, tanh(x) * sin(x) + x)"]
+
+    def better(j: int, i: int) -> bool:
+        loss = [found[k].result.metrics["val_loss"] for k in (j, i)]
+        return loss[0] < loss[1]
+
     for _ in range(200):
         found = [
             Finalist(parse(texts[rng.integers(6)]), make_result(float(a), loss=float(rng.random())), objective)
             for a in rng.choice(8, 12) / 8
         ]
-        score = [(f.result.metrics["val_accuracy"], -f.result.metrics["val_loss"]) for f in found]
-        nodes = [size(f.expression) for f in found]
+        score = [(f.result.metrics["val_accuracy"], -size(f.expression)) for f in found]
         everyone = range(len(found))
-        front = {
-            i for i in everyone if not any(j != i and score[j] > score[i] and nodes[j] <= nodes[i] for j in everyone)
+        front = {  # no other one is as good in both and better in one; of equal ones the first stands for all
+            i
+            for i in everyone
+            if not any(
+                (a >= score[i][0] and b >= score[i][1] and (a, b) != score[i]) or ((a, b) == score[i] and better(j, i))
+                for j, (a, b) in enumerate(score)
+                if j != i
+            )
         }
         order = [next(i for i in everyone if found[i] is f) for f in ranked(found)]
         assert sorted(order) == list(everyone)
