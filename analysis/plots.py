@@ -74,17 +74,21 @@ def plot_replays(
         figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.6), layout="constrained")
         for number, (label, (mean, half)) in enumerate(regret.items()):
             style = {"color": _COLOURS[number % len(_COLOURS)], "linestyle": _LINES[number // len(_COLOURS) % 4]}
-            x = np.arange(1, len(mean) + 1)
-            left.plot(x, mean, label=label, linewidth=1.8, **style)
-            left.fill_between(x, np.subtract(mean, half), np.add(mean, half), alpha=0.12, color=style["color"])
-            right.plot(x, 100 * np.asarray(found[label]), linewidth=1.8, **style)
+            x, average, spread = np.arange(1, len(mean) + 1), np.asarray(mean), np.nan_to_num(half)
+            left.step(x, average, where="post", label=label, linewidth=1.8, **style)
+            low, high = np.maximum(average - spread, average / 2), average + spread  # a logarithm has no 0
+            left.fill_between(x, low, high, step="post", alpha=0.12, color=style["color"])
+            right.step(x, 100 * np.asarray(found[label]), where="post", linewidth=1.8, **style)
         left.set_title("mean regret of the best function so far", loc="left")
         left.set_yscale("log")
+        left.yaxis.set_major_formatter("{x:g}")
+        left.yaxis.set_minor_formatter("{x:g}")
         right.set_title(f"replays that have evaluated one of the {target}, %", loc="left")
         right.set_ylim(0, 102)
         for axis in (left, right):
             axis.set_xscale("log")
             axis.set_xlabel("evaluations")
+            axis.xaxis.set_major_formatter("{x:g}")
             axis.grid(alpha=0.2)
             axis.spines[["top", "right"]].set_visible(False)
         figure.legend(*left.get_legend_handles_labels(), frameon=False, loc="outside lower center", ncols=5)

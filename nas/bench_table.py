@@ -22,8 +22,8 @@ Results = Mapping[Entrant, Figures]
 
 
 def comparison_tables(results: Results, seconds: Mapping[Entrant, float]) -> Group:
-    """Regret with paired tests, and evaluations until the targets; the smallest of every column is bold."""
-    return Group(_regret_table(results), Text(""), _target_table(results, seconds))
+    """Regret, paired tests of it, and evaluations until the targets; the smallest of every column is bold."""
+    return Group(_regret_table(results), Text(""), _test_table(results), Text(""), _target_table(results, seconds))
 
 
 def checkpoints(results: Results) -> list[int]:
@@ -32,9 +32,9 @@ def checkpoints(results: Results) -> list[int]:
     return [*(c for c in CHECKPOINTS if c < end), end]
 
 
-def _table(*headers: str) -> Table:
+def _table(first: str, *headers: str) -> Table:
     table = Table(header_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column("strategy", no_wrap=True)
+    table.add_column(first, no_wrap=True)
     for header in headers:
         table.add_column(header, justify="right", no_wrap=True)
     return table
@@ -42,24 +42,30 @@ def _table(*headers: str) -> Table:
 
 def _regret_table(results: Results) -> Table:
     marks = checkpoints(results)
-    baselines = [b for b in (_named(results, "random"), best_simple(results)) if b is not None]
-    compared = list(dict.fromkeys(baselines))
-    table = _table(*(f"regret at {mark}" for mark in marks), *(f"vs {b.label}" for b in compared))
+    table = _table("regret after", *(f"{mark} evaluations" if mark == marks[0] else str(mark) for mark in marks))
     means = {e: [f.regret_at(mark).mean() for mark in marks] for e, f in results.items()}
     smallest = [min(values[i] for values in means.values()) for i in range(len(marks))]
-    tests = {b: tests_against(results, b) for b in compared}
     for entrant, figures in results.items():
         cells = [
-            Text(f"{mean:.4f} ± {_half_width(figures.regret_at(mark)):.4f}", style="bold" if mean <= least else "")
+            Text(f"{mean:.4f}{_interval(figures.regret_at(mark))}", style="bold" if mean <= least else "")
             for mark, mean, least in zip(marks, means[entrant], smallest, strict=True)
         ]
-        table.add_row(entrant.label, *cells, *(_test(tests[b].get(entrant)) for b in compared))
+        table.add_row(entrant.label, *cells)
+    return table
+
+
+def _test_table(results: Results) -> Table:
+    compared = list(dict.fromkeys(b for b in (_named(results, "random"), best_simple(results)) if b is not None))
+    tests = {b: tests_against(results, b) for b in compared}
+    table = _table("mean regret", *(f"against {b.label}" for b in compared))
+    for entrant in results if compared else ():
+        table.add_row(entrant.label, *(_test(tests[b].get(entrant)) for b in compared))
     return table
 
 
 def _target_table(results: Results, seconds: Mapping[Entrant, float]) -> Table:
     targets = list(next(iter(results.values())).hits)
-    table = _table(*(f"{target}: median, found in" for target in targets), "ms a proposal")
+    table = _table("evaluations until", *targets, "ms a proposal")
     least = {target: min(f.median_hit(target) for f in results.values()) for target in targets}
     for entrant, figures in results.items():
         cells = []
@@ -91,6 +97,12 @@ def tests_against(results: Results, baseline: Entrant) -> dict[Entrant, tuple[fl
     return {e: (float((mine - theirs).mean()), p) for e, mine, p in zip(others, ours, p_values, strict=True)}
 
 
+def _interval(values: np.ndarray) -> str:
+    """Half of the 95 % interval, if these values differ: a strategy without chance has none."""
+    half = _half_width(values)
+    return "" if math.isnan(half) else f" ± {half:.4f}"
+
+
 def _half_width(values: np.ndarray) -> float:
     """Of the 95 % interval of the mean."""
     return float(1.96 * values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else math.nan
@@ -113,10 +125,12 @@ def note(bench: Bench) -> str:
         f"strategy, by {facts['metric']}. A strategy sees one seed; functions are judged by "
         f"{'their mean over ' if others > 1 else ''}the other {others if others > 1 else 'one'}. A function's standard "
         f"deviation over seeds is {facts['noise']:.4f} among the better half. Regret: how much worse than the best of "
-        "all the function is that looked best by then, at most as the median; mean ± 95 % interval. vs: difference in "
-        "the regret averaged over all evaluations; Wilcoxon's signed-rank test in pairs, corrected by Holm. Median: "
-        "evaluations until a function of the target was first evaluated; beside it, in how many of the replays it was. "
-        "Swish: SiLU, or a function of its family that is not worse beyond the noise."
+        "all the function is that looked best by then, at most as the median; mean ± 95 % interval. Mean regret: "
+        "averaged over all evaluations; its difference, with Wilcoxon's signed-rank test in pairs, corrected by Holm. "
+        "Intervals and p speak of a strategy's own chance, on this table. Evaluations until a function of the target "
+        "was first evaluated: median, and in how many of the replays it was. Swish: SiLU, or a function of its family "
+        "that is not worse beyond the noise. A replay evaluates one function at a time, without pruning and screen."
+        + ("" if any(e.name == "gradient" for e in bench.entrants) else " Not replayed: gradient.")
     )
 
 
@@ -155,7 +169,7 @@ def draw(results: Results, path: Path) -> None:
     Raises:
         TableError: the file cannot be written.
     """
-    target = next(iter(next(iter(results.values())).hits))
+    target = next(iter(next(iter(results.values())).hits))  # the best 1 %
     try:
         plot_replays(mean_curves(results), found_curves(results, target), target, path)
     except OSError as error:

@@ -250,7 +250,7 @@ def test_the_best_simple_strategy_and_the_tests_against_it():
     console.print(view.comparison_tables(results, dict.fromkeys(results, 0.01)))
     text = console.export_text()
     assert f"{regret['tpe'][:, -1].mean():.4f}" in text
-    assert "vs random" in text
+    assert "against random" in text
     assert "vs exhaustive" in text
     assert "100 %" in text
 
