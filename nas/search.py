@@ -154,7 +154,7 @@ class Search:
         """Tell or queue what is known beforehand; it is kept with the study, which can then be moved."""
         stored = self.store.get("warm_start")
         known = warm_start(self.config) if stored is None else [Known.from_values(values) for values in stored]
-        if stored is None:
+        if stored is None and known:
             self.store.put("warm_start", [entry.to_values() for entry in known])
         keys: list[str] = []
         for entry in known:
@@ -166,7 +166,8 @@ class Search:
                 key = self.proposer.expect(expression)
                 self.proposer.settle(key, entry.result)
                 keys.append(key)
-        self.store.put("known_keys", keys)  # the leaderboard tells them from baselines
+        if stored is None and keys:
+            self.store.put("known_keys", keys)  # the leaderboard tells them from baselines
 
     def _trial(self, stage: str, expression: str, seed: int) -> Trial:
         """A trial as the configuration wants it."""

@@ -251,7 +251,7 @@ def test_the_best_simple_strategy_and_the_tests_against_it():
     text = console.export_text()
     assert f"{regret['tpe'][:, -1].mean():.4f}" in text
     assert "against random" in text
-    assert "vs exhaustive" in text
+    assert "against exhaustive" in text
     assert "100 %" in text
 
 

@@ -92,7 +92,10 @@ def test_resume_of_a_finished_study_trains_nothing(run):
             ["search", "digits", "serch.trials=1", "model.name=resnet9"],
             ["did you mean 'search'", "did you mean 'resnet8'"],
         ),
-        (["search", "digits", "strategy.name=annealing"], ["unknown strategy 'annealing'; known: evolution, random"]),
+        (
+            ["search", "digits", "strategy.name=annealing"],
+            ["unknown strategy 'annealing'; known: evolution, exhaustive, gradient, nsga2"],
+        ),
         (["search", "cifar10_resnet20", "data.root=nowhere"], ["neither train*.parquet files nor a complete"]),
         (["search", "digits", "trial.device=cuda"], ["cuda"]),
         (["search", "digits", "--run", "{run}"], ["belongs to a study with another configuration"]),
