@@ -37,7 +37,8 @@ def table(
             settle_precision(run)
         search = execute(run, lambda search: ProgressView(search, terminal, str(run.path)))
         if not search.done:
-            terminal.print(f"Interrupted. To go on: nas table {run.path}", markup=False, soft_wrap=True)
+            where = "" if out is None else f" --out {out}"
+            terminal.print(f"Interrupted. To go on: nas table {run.path}{where}", markup=False, soft_wrap=True)
             raise typer.Exit(130)
         with progress("functions described") as step:
             made = make_table(run, search, step)
