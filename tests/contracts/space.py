@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import islice, pairwise
 
 import numpy as np
 
 from search_spaces.expression import from_tokens, number_params, size, tokens
 from search_spaces.parser import parse
-from search_spaces.space import SearchSpace
+from search_spaces.space import Choices, SearchSpace
+
+
+def vectors(space: SearchSpace, prefix: Choices = ()) -> Iterator[Choices]:
+    """Every choice vector made of options."""
+    if len(prefix) == len(space.cardinalities):
+        yield prefix
+        return
+    for option in space.options(prefix):
+        yield from vectors(space, (*prefix, option))
 
 
 def check_space(space: SearchSpace, draws: int = 150) -> None:

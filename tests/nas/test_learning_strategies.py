@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator
 
 import numpy as np
 import optuna
@@ -18,6 +17,7 @@ from search_spaces.expression import size
 from search_spaces.parser import parse
 from search_spaces.presets import spaces
 from search_spaces.space import Choices, SearchSpace
+from tests.contracts.space import vectors
 from tests.records import make_result
 from trainers.trial import TrialState
 
@@ -31,15 +31,6 @@ def make(
     name: str, space: SearchSpace = CELLS, seed: int = 0, objective: Objective | None = None, **options
 ) -> Strategy:
     return strategies.get(name)(Problem(space, objective or Objective("val_accuracy"), seed), **options)
-
-
-def vectors(space: SearchSpace, prefix: Choices = ()) -> Iterator[Choices]:
-    """Every choice vector made of options."""
-    if len(prefix) == len(space.cardinalities):
-        yield prefix
-        return
-    for option in space.options(prefix):
-        yield from vectors(space, (*prefix, option))
 
 
 def asks_needed(strategy: Strategy, target: Choices, limit: int = 700) -> int:

@@ -6,7 +6,6 @@ import ast
 import contextlib
 import tracemalloc
 from collections import Counter
-from collections.abc import Iterator
 from itertools import islice, pairwise, product
 
 import numpy as np
@@ -15,7 +14,8 @@ import pytest
 from search_spaces.expression import params, size
 from search_spaces.parser import parse
 from search_spaces.presets import spaces
-from search_spaces.space import Choices, SearchSpace
+from search_spaces.space import Choices
+from tests.contracts.space import vectors
 
 SHAPES = {
     "shapes": ["u(x)", "b(u(x), x)", "n(u(x), x, b(u(x), u(x)))", "u(u(x))"],
@@ -37,15 +37,6 @@ LARGE = [("swish2017", {"units": 3}), ("four_node", {}), ("grafs", {}), ("tree",
 
 def ids(value: object) -> str | None:
     return value if isinstance(value, str) else None
-
-
-def vectors(space: SearchSpace, prefix: Choices = ()) -> Iterator[Choices]:
-    """Every choice vector made of options."""
-    if len(prefix) == len(space.cardinalities):
-        yield prefix
-        return
-    for option in space.options(prefix):
-        yield from vectors(space, (*prefix, option))
 
 
 @pytest.mark.parametrize(("name", "options"), SMALL, ids=ids)
