@@ -12,7 +12,7 @@ from search_spaces.values import values_and_slopes
 
 FORMATS = (".png", ".svg", ".pdf")
 # Colour-blind safe (Okabe and Ito); the function itself first and strongest.
-_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
+_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")
 _LINES = ("-", "--", ":", "-.")
 _RANGE = 5.0
 
@@ -53,16 +53,14 @@ def plot_functions(functions: Mapping[str, Expression], path: Path) -> None:
 
 def plot_replays(
     regret: Mapping[str, tuple[Sequence[float], Sequence[float]]],
-    found: Mapping[str, Sequence[float]],
-    target: str,
+    found: Mapping[str, Mapping[str, Sequence[float]]],
     path: Path,
 ) -> None:
     """Draw how strategies come along, evaluation by evaluation; the suffix is the format.
 
     Args:
         regret: label to mean regret and the half-width of its 95 % interval.
-        found: label to the share of replays that have found the target.
-        target: its name.
+        found: for every target, label to the share of replays that have found it.
         path: where to.
     """
     import matplotlib
@@ -71,21 +69,24 @@ def plot_replays(
     import matplotlib.pyplot as plt
 
     with plt.rc_context({"svg.fonttype": "none", "font.size": 10}):
-        figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.6), layout="constrained")
+        figure, axes = plt.subplots(1, 1 + len(found), figsize=(4.6 * (1 + len(found)), 4.6), layout="constrained")
+        left, *others = np.atleast_1d(axes)
         for number, (label, (mean, half)) in enumerate(regret.items()):
             style = {"color": _COLOURS[number % len(_COLOURS)], "linestyle": _LINES[number // len(_COLOURS) % 4]}
             x, average, spread = np.arange(1, len(mean) + 1), np.asarray(mean), np.nan_to_num(half)
             left.step(x, average, where="post", label=label, linewidth=1.8, **style)
             low, high = np.maximum(average - spread, average / 2), average + spread  # a logarithm has no 0
             left.fill_between(x, low, high, step="post", alpha=0.12, color=style["color"])
-            right.step(x, 100 * np.asarray(found[label]), where="post", linewidth=1.8, **style)
+            for axis, shares in zip(others, found.values(), strict=True):
+                axis.step(x, 100 * np.asarray(shares[label]), where="post", linewidth=1.8, **style)
         left.set_title("mean regret of the best function so far", loc="left")
         left.set_yscale("log")
         left.yaxis.set_major_formatter("{x:g}")
         left.yaxis.set_minor_formatter("{x:g}")
-        right.set_title(f"replays that have evaluated one of the {target}, %", loc="left")
-        right.set_ylim(0, 102)
-        for axis in (left, right):
+        for axis, target in zip(others, found, strict=True):
+            axis.set_title(f"% of replays that have evaluated {target}", loc="left")
+            axis.set_ylim(0, 102)
+        for axis in (left, *others):
             axis.set_xscale("log")
             axis.set_xlabel("evaluations")
             axis.xaxis.set_major_formatter("{x:g}")

@@ -59,6 +59,12 @@ class Judge:
         better = complete[complete.mean(1) >= np.median(complete.mean(1))]
         return float(np.sqrt(np.median(better.var(1, ddof=1))))
 
+    @property
+    def floor(self) -> float:
+        """The regret of those who have evaluated every function, mean over the seeds that may have been seen."""
+        everything = np.arange(len(self.values))
+        return float(np.mean([self.regret(everything, i, len(everything))[-1] for i in range(self.seeds)]))
+
     def _truth(self, number: int) -> Truth:
         column = number % self.seeds
         others = np.delete(self.values, column, axis=1)

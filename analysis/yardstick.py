@@ -20,7 +20,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from pandas.api.types import is_numeric_dtype
+from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
 from trainers.trial import METRICS, TrialResult, TrialState
 
@@ -128,12 +128,35 @@ def read_table(folder: Path) -> ResultTable:
         if missing := [column for column in columns if column not in frame]:
             raise TableError(f"{folder / name} lacks the columns {', '.join(missing)}")
     result = ResultTable(functions, trainings, about)
+    _check_values(folder, result)
     _check_complete(folder, result)
     return result
 
 
+def _check_values(folder: Path, table: ResultTable) -> None:
+    """Numbers where numbers belong, text where text does."""
+    for name, frame, numbers, texts in (
+        (FUNCTIONS, table.functions, ("nodes", "cost"), ("expression", "formula")),
+        (TRAININGS, table.trainings, ("function", "seed", *METRICS, "seconds"), ("state",)),
+    ):
+        for column in numbers:
+            if not is_numeric_dtype(frame[column]) or is_bool_dtype(frame[column]):
+                raise TableError(f"{folder / name} has something else than numbers in the column {column}")
+        for column in texts:
+            if not all(isinstance(value, str) for value in frame[column]):
+                raise TableError(f"{folder / name} has something else than text in the column {column}")
+    if not is_bool_dtype(table.functions["swish_family"]):
+        raise TableError(f"{folder / FUNCTIONS} has something else than yes or no in the column swish_family")
+    strange = set(table.trainings["state"]) - {"COMPLETE", "FAIL"}
+    if strange:
+        raise TableError(f"{folder / TRAININGS} has states {', '.join(strange)}; a training is COMPLETE or FAIL")
+    shapes = {np.shape(spectrum) for spectrum in table.functions["spectrum"]}
+    if len(shapes) > 1 or any(len(shape) != 1 for shape in shapes):
+        raise TableError(f"{folder / FUNCTIONS} has spectra of different lengths; write it again: nas table RUN")
+
+
 def _check_complete(folder: Path, table: ResultTable) -> None:
-    """Every function with every seed, at least two, once; with the outcome that a training has."""
+    """Every function with every seed, at least two, once."""
     pairs = Counter(zip(table.trainings["function"].tolist(), table.trainings["seed"].tolist(), strict=True))
     if len(table.seeds) < 2 or pairs != Counter(product(range(len(table.functions)), table.seeds)):
         raise TableError(
@@ -141,11 +164,3 @@ def _check_complete(folder: Path, table: ResultTable) -> None:
             f"{table.seeds}; a table has every function with every seed once, and at least two seeds; write it again "
             "from its study: nas table RUN"
         )
-    strange = set(table.trainings["state"]) - {"COMPLETE", "FAIL"}
-    numbers = [name for name in (*METRICS, "seconds") if not is_numeric_dtype(table.trainings[name])]
-    if strange or numbers:
-        what = f"states {', '.join(map(str, strange))}" if strange else f"text in the columns {', '.join(numbers)}"
-        raise TableError(f"{folder / TRAININGS} has {what}; a training is COMPLETE or FAIL, and metrics are numbers")
-    shapes = {np.shape(spectrum) for spectrum in table.functions["spectrum"]}
-    if len(shapes) != 1 or len(next(iter(shapes))) != 1:
-        raise TableError(f"{folder / FUNCTIONS} has spectra of different lengths; write it again: nas table RUN")

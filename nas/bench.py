@@ -86,7 +86,7 @@ class Arena:
 
     def __init__(self, table: ResultTable) -> None:
         self.table = table
-        self.config: ExperimentConfig = restore_config(table.about["config"])
+        self.config = configuration(table)
         self.space = self.config.make_space()
         self._index = EquivalenceIndex(self.config.search.equivalence)
         try:
@@ -167,15 +167,32 @@ class Arena:
         return result, max(1, round(result.seconds / usual))
 
 
+def configuration(table: ResultTable) -> ExperimentConfig:
+    """What a table was made by.
+
+    Raises:
+        TableError: it does not say.
+        ConfigError: what it says is none of this program.
+    """
+    values = table.about.get("config")
+    if not isinstance(values, dict):
+        raise TableError("the table does not say by which configuration it was made; make it again with nas table")
+    return restore_config(values)
+
+
 def relaxations(table: ResultTable, wanted: Relaxation) -> list[TrialResult]:
     """The outcomes of all relaxations in a table that were trained as wanted.
 
     Raises:
-        TableError: there is none.
+        TableError: there is none, or they cannot be read.
     """
-    stored = [(Trial.from_json(e["trial"]), e["result"]) for e in table.about.get("relaxations", ())]
+    try:
+        entries = table.about.get("relaxations") or ()
+        stored = [(Trial.from_json(e["trial"]), TrialResult.from_json(e["result"])) for e in entries]
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise TableError("the table's relaxations cannot be read; make it again with nas table") from error
     same = [
-        TrialResult.from_json(result)
+        result
         for trial, result in stored
         if trial.relaxation is not None and replace(trial.relaxation, attempt=0) == replace(wanted, attempt=0)
     ]
@@ -223,7 +240,7 @@ class Bench:
             ConfigError: a strategy or an option that does not exist, or does not go with the table's space.
         """
         table = read_table(folder)
-        config = restore_config(table.about.get("config", {}))
+        config = configuration(table)
         objective = Objective(metric or config.search.objective)
         if objective.metric not in METRICS:
             raise TableError(f"unknown metric {metric!r}; {nearest(str(metric), METRICS)}")

@@ -93,7 +93,8 @@ def search(
     from nas.config import load_config
     from nas.runs import create_run, default_run_path
 
-    experiment = load_config(config, overrides)
+    with status("looking at the space, the data and the model"):
+        experiment = load_config(config, overrides)
     with create_run(experiment, run or default_run_path(experiment)) as created:
         _execute(created)
 
@@ -241,6 +242,8 @@ def _execute(run: Run) -> None:
     if not search.done:
         terminal.print(f"Interrupted. To go on: nas resume {run.path}", markup=False, soft_wrap=True)
         raise typer.Exit(130)
+    for failure in _failed_relaxations(run):
+        terminal.print(f"A relaxed network failed: {failure}", markup=False, soft_wrap=True)
     rows = build(run.store)
     top = 20 if run.config.retrain.top == "all" else run.config.retrain.top
     _print_leaderboard(rows.head(top + len(run.config.baselines)))
@@ -259,6 +262,14 @@ def _execute(run: Run) -> None:
     )
     terminal.print(f"\nLeaderboard:     nas leaderboard {run.path}", markup=False, soft_wrap=True)
     terminal.print(f"Exported winner: {winner}", markup=False, soft_wrap=True)
+
+
+def _failed_relaxations(run: Run) -> list[str]:
+    """Why; a strategy that learns nothing from one goes on in random order, which should not go unnoticed."""
+    from nas.search import RELAX
+
+    results = [record.result for record in run.store.records() if record.trial.stage == RELAX]
+    return [str(result.reason) for result in results if result is not None and result.state == "FAIL"]
 
 
 def _print_leaderboard(rows: DataFrame) -> None:

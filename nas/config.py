@@ -81,13 +81,18 @@ class SearchConfig(Section):
 class WarmStartConfig(Section):
     """What is known before a search: ``functions`` to train first, by name or formula, and an earlier ``study``.
 
-    The results of an earlier study are told to the strategy, if it trained in the same way; with ``top`` its best
-    functions are trained first instead.
+    The results of an earlier study are told to the strategy, if it trained in the same way; with ``top`` the best
+    functions of its leaderboard are trained first instead.
     """
 
     functions: tuple[str, ...] = ()
     study: str | None = None
     top: PositiveInt | None = None
+
+    @field_validator("functions", mode="before")
+    @classmethod
+    def _several(cls, functions: Any) -> Any:
+        return (functions,) if isinstance(functions, str) else functions
 
     @field_validator("functions")
     @classmethod

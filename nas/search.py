@@ -90,8 +90,8 @@ class Search:
             proposal = self.proposer.propose()
             if isinstance(proposal, Proposal):
                 return self._launch_proposal(proposal)
-            if proposal is None:
-                return None
+            if proposal is None:  # the strategy waits for a running trial; baselines need not
+                return self._next_of(self._baselines)
             self.exhausted = True
         return self._next_retraining()
 
@@ -243,12 +243,15 @@ class Search:
     def _next_retraining(self) -> Trial | Signal | None:
         if self._queue is None and not self.running(SEARCH) and not self.running(RELAX):
             self._queue = deque(self._retrainings(self._finalists()))
-        for queue in (self._baselines, self._queue or ()):
-            while queue:
-                expression, key, seed = queue.popleft()
-                if (key, seed) not in self._done:  # a finalist may be a baseline, or retrained before a resume
-                    return self._launch(RETRAIN, expression, key, seed)
-        return EXHAUSTED if self._queue is not None else None
+        trial = self._next_of(self._baselines) or self._next_of(self._queue or deque())
+        return trial or (EXHAUSTED if self._queue is not None else None)
+
+    def _next_of(self, queue: deque[tuple[Expression, str, int]]) -> Trial | None:
+        while queue:
+            expression, key, seed = queue.popleft()
+            if (key, seed) not in self._done:  # a finalist may be a baseline, or retrained before a resume
+                return self._launch(RETRAIN, expression, key, seed)
+        return None
 
     def _retrainings(self, expressions: list[Expression]) -> list[tuple[Expression, str, int]]:
         """Every expression with every fresh seed, seed by seed, so that an early end leaves matched seeds."""

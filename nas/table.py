@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -51,7 +51,7 @@ def sweep_config(config: ExperimentConfig, seeds: int, relaxations: int) -> Expe
             relaxation_of(space)
     except ValueError as error:
         raise TableError(f"space {config.space.name!r}: {' '.join(str(error).split())}") from error
-    return config.model_copy(
+    return config.model_copy(  # one trial more than there are functions: the strategy ends the search, not the number
         update={
             "strategy": ComponentConfig.model_validate({"name": "exhaustive", "relaxations": relaxations}),
             "search": config.search.model_copy(
@@ -113,8 +113,11 @@ def checked_folder(out: Path | None, config: ExperimentConfig) -> Path:
 def shown_config(config: ExperimentConfig) -> dict[str, Any]:
     """A configuration without paths of the machine."""
     values = config.model_dump(mode="json")
-    values["data"].pop("root", None)
-    return values
+    return values | {"data": _without_root(values["data"])}
+
+
+def _without_root(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in options.items() if key != "root"}
 
 
 def make_table(run: Run, search: Search, step: Callable[[int, int], None] = lambda done, total: None) -> ResultTable:
@@ -172,8 +175,8 @@ def _about(run: Run) -> dict[str, Any]:
 def _relaxations(store: Store) -> Iterator[dict[str, Any]]:
     for record in store.records():
         if record.trial.relaxation is not None and record.result is not None:
-            options = {key: value for key, value in record.trial.data.options.items() if key != "root"}
-            trial = replace(record.trial, data=replace(record.trial.data, options=options))
+            data = record.trial.data
+            trial = replace(record.trial, data=replace(data, options=_without_root(data.options)))
             yield {"trial": trial.to_json(), "result": record.result.to_json()}
 
 

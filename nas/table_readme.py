@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 import yaml
@@ -21,16 +20,16 @@ def readme(table: ResultTable) -> str:
     config, about = table.about["config"], table.about
     environment = about.get("environment", {})
     seeds, functions = len(table.seeds), len(table.functions)
-    failed = int((table.trainings["state"] != "COMPLETE").sum())
     metric = config["search"]["objective"]
     options = " ".join(f"{key}={value}" for key, value in config["space"].items() if key != "name")
     lines = [
         f"# {config['name']}",
         "",
-        f"Every function of the space `{config['space']['name']}` {f'({options}) ' if options else ''}that is finite "
-        f"and not affine, {functions:,} of them, each trained with {seeds} seeds. Of the {functions * seeds:,} "
-        f"trainings {failed:,} failed. Functions count as one at the level `{config['search']['equivalence']}`. "
-        f"Written by `nas table`, format {FORMAT}; `nas bench` replays it.",
+        f"Every function of the space `{config['space']['name']}` {f'({options}) ' if options else ''}that a search "
+        "would train: finite on [-5, 5] with its slope, in float32, and not affine. They are "
+        f"{functions:,}, where those that are one at the level `{config['search']['equivalence']}` count as one, each "
+        f"trained with {seeds} seeds. Of the {functions * seeds:,} trainings {_failures(table)}. One learning rate "
+        f"serves them all. Written by `nas table`, format {FORMAT}; `nas bench` replays it.",
         "",
         "## How it was made",
         "",
@@ -42,7 +41,7 @@ def readme(table: ResultTable) -> str:
         f"Training took {_hours(table)} of one worker.",
         "",
         "```yaml",
-        yaml.safe_dump({key: _plain(config[key]) for key in _RECIPE_SECTIONS}, sort_keys=False).strip(),
+        yaml.safe_dump({key: config[key] for key in _RECIPE_SECTIONS}, sort_keys=False).strip(),
         "```",
         "",
         "The table is of single results: nothing was pruned, screened or repeated. "
@@ -74,9 +73,12 @@ def readme(table: ResultTable) -> str:
     return "\n".join(lines)
 
 
-def _plain(section: dict[str, Any]) -> dict[str, Any]:
-    """A section without paths of the machine that it was made on."""
-    return {key: value for key, value in section.items() if key != "root"}
+def _failures(table: ResultTable) -> str:
+    """How many failed, and of what; the first words of a reason say it."""
+    reasons = table.trainings.loc[table.trainings["state"] != "COMPLETE", "reason"].astype(str).str.split(":").str[0]
+    if reasons.empty:
+        return "none failed"
+    return f"{len(reasons):,} failed (" + ", ".join(f"{n:,} {why}" for why, n in reasons.value_counts().items()) + ")"
 
 
 def _hours(table: ResultTable) -> str:
@@ -111,7 +113,8 @@ def _ceiling(table: ResultTable) -> list[str]:
 
 
 def _agreement(values: np.ndarray) -> str:
-    return "" if len(values) < 3 else f"{rank_agreement(values):.2f}"
+    found = rank_agreement(values)
+    return "" if np.isnan(found) else f"{found:.2f}"
 
 
 def rank_agreement(values: np.ndarray) -> float:

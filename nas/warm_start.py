@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from analysis.leaderboard import leaderboard
 from analysis.store import Store
 from nas.config import ExperimentConfig, restore_config
-from nas.strategies import Objective
 from nas.yaml_config import ConfigError
 from search_spaces.known import as_expression
+from trainers.data import datasets
+from trainers.models import models
 from trainers.trial import TrialResult
 
 
@@ -42,14 +44,13 @@ def warm_start(config: ExperimentConfig) -> list[Known]:
         return known
     path = Path(config.warm_start.study)
     with Store.open(path) as store:
+        if config.warm_start.top is not None:
+            rows = leaderboard(store)
+            complete = rows[(rows["state"] == "COMPLETE") & rows["found"]]
+            return known + [Known(text) for text in complete["expression"].head(config.warm_start.top)]
         records = [event.record for event in store.events() if event.kind == "finish"]
         earlier = restore_config(store.get("config"))
     searched = [(r.trial.expression, r.result) for r in records if r.trial.stage == "search" and r.result]
-    if config.warm_start.top is not None:
-        objective = Objective(config.search.objective)
-        complete = [(objective.value(result), text) for text, result in searched if result.state == "COMPLETE"]
-        ranked = sorted((entry for entry in complete if entry[0] is not None), key=lambda entry: -(entry[0] or 0.0))
-        return known + [Known(text) for _, text in ranked[: config.warm_start.top]]
     fault = _difference(earlier, config)
     if fault:
         raise ConfigError(
@@ -74,10 +75,11 @@ def _difference(earlier: ExperimentConfig, config: ExperimentConfig) -> str | No
 def _training(config: ExperimentConfig) -> dict[str, Any]:
     """What results depend on."""
     values = {f"recipe.{key}": value for key, value in config.recipe.model_dump(mode="json").items()}
-    for section, component in (("model", config.model), ("data", config.data)):
+    for section, registry, component in (("model", models, config.model), ("data", datasets, config.data)):
+        options = registry.defaults(component.name) | component.options
         values[section] = component.name
-        values |= {f"{section}.{key}": value for key, value in component.options.items() if key != "root"}
+        values |= {f"{section}.{key}": value for key, value in options.items() if key not in ("root", "download")}
     trial = config.trial
     pruning = None if config.pruning is None else config.pruning.model_dump(mode="json")
-    values |= {"trial.epochs": trial.epochs, "trial.max_steps": trial.max_steps}
-    return values | {"trial.param_shape": trial.param_shape, "pruning": pruning}
+    keys = ("epochs", "max_steps", "param_shape", "precision")
+    return values | {f"trial.{key}": getattr(trial, key) for key in keys} | {"pruning": pruning}

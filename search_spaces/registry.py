@@ -62,6 +62,11 @@ class Registry(Generic[T]):
             raise KeyError(f"unknown {self.kind} {name!r}; {nearest(name, self._entries)}")
         return self._entries[name]
 
+    def defaults(self, name: str) -> dict[str, Any]:
+        """The options of that component that need not be given, with their values."""
+        parameters = inspect.signature(self.get(name)).parameters.values()
+        return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is not p.empty}
+
     def check(self, name: str, options: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
         """The options as that component wants them ("1e-1" as the number 0.1), and their faults as sentences.
 

@@ -81,7 +81,7 @@ class Recipe(_Json):
 
 
 @dataclass(frozen=True)
-class Relaxation(_Json):
+class Relaxation:
     """All functions of a shape in one network, every slot a weighted sum of its templates (trainers.relaxed).
 
     Attributes:

@@ -81,10 +81,9 @@ def single_shape(space: SearchSpace) -> ShapeSpace:
     return space
 
 
-LEARNING_RATE = 0.01
-
-
-def relaxation_of(space: SearchSpace, learning_rate: float = LEARNING_RATE, epochs: int | None = None) -> Relaxation:
+def relaxation_of(
+    space: SearchSpace, learning_rate: float = Relaxation.learning_rate, epochs: int | None = None
+) -> Relaxation:
     """The relaxation of a space of one fixed shape. Raises ValueError for any other."""
     shape = single_shape(space)
     unary, binary, nary = (tuple(map(str, shape.templates[kind])) for kind in "ubn")
@@ -112,7 +111,7 @@ def by_weight(weights: list[list[float]]) -> Iterator[Choices]:
 def gradient(
     problem: Problem,
     *,
-    learning_rate: PositiveFloat = LEARNING_RATE,
+    learning_rate: PositiveFloat = Relaxation.learning_rate,
     epochs: Annotated[int, Field(ge=2)] | None = None,
     attempts: PositiveInt = 2,
 ) -> Strategy:

@@ -86,14 +86,22 @@ def _without(column: str):
     return spoil
 
 
-def _trainings(change):
+def _changed(name: str, change):
     def spoil(folder):
-        content = pq.read_table(folder / TRAININGS)
+        content = pq.read_table(folder / name)
         frame = change(content.to_pandas())
         made = pa.Table.from_pandas(frame, preserve_index=False)
-        pq.write_table(made.replace_schema_metadata(content.schema.metadata), folder / TRAININGS)
+        pq.write_table(made.replace_schema_metadata(content.schema.metadata), folder / name)
 
     return spoil
+
+
+def _trainings(change):
+    return _changed(TRAININGS, change)
+
+
+def _functions(column: str, value):
+    return _changed(FUNCTIONS, lambda frame: frame.assign(**{column: [value] * len(frame)}))
 
 
 def _one_seed_twice(frame: pd.DataFrame) -> pd.DataFrame:
@@ -130,6 +138,16 @@ FORMAT = json.dumps({"format": 99})
             "every function with every seed",
         ),
         pytest.param(_trainings(lambda frame: frame.assign(state=frame["state"].replace("FAIL", "LOST"))), "LOST"),
+        (_trainings(lambda frame: frame.assign(val_loss="low")), "something else than numbers in the column val_loss"),
+        (_trainings(lambda frame: frame.assign(state=None)), "something else than text in the column state"),
+        (_functions("cost", "cheap"), "something else than numbers in the column cost"),
+        (_functions("cost", None), "something else than numbers in the column cost"),
+        (_functions("nodes", True), "something else than numbers in the column nodes"),
+        (_functions("expression", None), "something else than text in the column expression"),
+        (_functions("swish_family", "no"), "something else than yes or no in the column swish_family"),
+        (_functions("spectrum", None), "spectra"),
+        (_functions("spectrum", 1.0), "spectra"),
+        (_changed(FUNCTIONS, lambda f: f.assign(spectrum=[[0.5] * n for n in range(len(f))])), "different lengths"),
     ],
 )
 def test_what_is_no_table_is_refused_with_a_sentence(table, tmp_path, spoil, sentence):

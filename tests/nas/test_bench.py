@@ -273,7 +273,11 @@ def test_the_best_simple_strategy_and_the_tests_against_it():
         (["{tree}", "-s", "gradient"], ["gradient relaxes spaces of one fixed shape"]),
         (["nowhere"], ["nowhere is not a table: there is no functions.parquet"]),
         (["{folder}", "--replays", "0"], ["--replays"]),
-        (["{untold}"], ["space: Field required"]),
+        (["{untold}"], ["does not say by which configuration it was made"]),
+        (["{listed}"], ["does not say by which configuration it was made"]),
+        (["{partial}"], ["space: Field required"]),
+        (["{garbled}"], ["relaxations cannot be read"]),
+        (["{mistyped}"], ["relaxations cannot be read"]),
     ],
 )
 def test_bad_input_is_a_sentence_and_exit_code_2(folder, tmp_path, monkeypatch, capsys, arguments, messages):
@@ -282,6 +286,10 @@ def test_bad_input_is_a_sentence_and_exit_code_2(folder, tmp_path, monkeypatch, 
         "bare": {**TABLE.about, "relaxations": []},
         "tree": {**TABLE.about, "config": {**TINY, "space": {"name": "tree", "max_nodes": 2}}},
         "untold": {},
+        "listed": {**TABLE.about, "config": []},
+        "partial": {**TABLE.about, "config": {}},
+        "garbled": {**TABLE.about, "relaxations": [{"trial": "{", "result": "{}"}]},
+        "mistyped": {**TABLE.about, "relaxations": ["one"]},
     }
     for name, about in changed.items():
         (tmp_path / name).mkdir()

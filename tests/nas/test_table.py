@@ -22,7 +22,7 @@ from nas.cli import main
 from nas.config import restore_config
 from nas.runs import execute
 from nas.search import Search
-from nas.table import checked_folder, make_table, sweep_config, table_run, write_table
+from nas.table import checked_folder, make_table, shown_config, sweep_config, table_run, write_table
 from nas.table_readme import rank_agreement, readme
 from nas.yaml_config import apply_override
 from tests.made_tables import TINY, row_of, same, tiny_functions, tiny_table, values
@@ -175,7 +175,11 @@ def test_its_readme_holds_true_numbers(made):
     trainings = pd.read_parquet(made.folder / TRAININGS)
     functions = pd.read_parquet(made.folder / FUNCTIONS)
     failed = (trainings["state"] != "COMPLETE").sum()
-    assert f"24 of them, each trained with 2 seeds. Of the 48 trainings {failed} failed" in text
+    outcome = f"{failed} failed ({failed} diverged)" if failed else "none failed"
+    assert (
+        f"They are 24, where those that are one at the level `reflection` count as one, each trained with 2 seeds. "
+        f"Of the 48 trainings {outcome}." in text
+    )
     assert "outcome of 1 relaxations" in text or "outcome of 1 relaxation" in text
     assert str(made.run.parent) not in text
     (block,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
@@ -242,10 +246,19 @@ def test_the_readmes_ceiling_is_the_rank_correlation_among_the_best():
     assert row.split(" | ")[:2] == [f"{value:.2f}" for value in expected]
 
 
-def test_no_path_of_the_machine_is_in_the_readme(tmp_path):
-    config = {**load_tiny().model_dump(mode="json"), "data": {"name": "cifar10", "root": str(tmp_path / "secret")}}
-    config["warm_start"] = {"functions": [], "study": str(tmp_path / "runs"), "top": None}
-    assert str(tmp_path) not in readme(tiny_table(config=config))
+def test_the_configuration_that_is_shown_has_no_path(tmp_path):
+    config = load_tiny(f"data={{name: image_folder, root: {tmp_path}}}")
+    assert config.data.options["root"] == str(tmp_path)
+    assert shown_config(config)["data"] == {"name": "image_folder"}
+
+
+def test_the_readme_says_of_what_trainings_failed():
+    table = tiny_table(config=load_tiny().model_dump(mode="json"))
+    trainings = table.trainings.assign(reason=table.trainings["reason"].astype(object))
+    failed = trainings.index[trainings["state"] == "FAIL"]
+    trainings.loc[failed[0], "reason"] = "worker lost: OutOfMemoryError"
+    text = readme(replace(table, trainings=trainings))
+    assert f"{len(failed)} failed ({len(failed) - 1} diverged, 1 worker lost)" in text
 
 
 def test_a_sweep_trains_everything_alike():

@@ -127,14 +127,15 @@ def test_a_resumed_search_does_not_need_the_earlier_study_any_more(tmp_path, sto
 
 @pytest.mark.parametrize("metric", ["val_accuracy", "val_loss"])
 def test_the_best_of_an_earlier_study_are_trained_first(tmp_path, metric):
-    """Whatever that study was trained with; failures, and what was pruned, are not among them."""
-    before = study(tmp_path / "a", "search.trials=12", "recipe.learning_rate=0.3", "retrain.top=0")
+    """Whatever that study was trained with, by its own objective; without failures, and what was pruned."""
+    objective = f"search.objective={metric}"
+    before = study(tmp_path / "a", "search.trials=12", "recipe.learning_rate=0.3", "retrain.top=0", objective)
     with sqlite3.connect(tmp_path / "a" / "study.db") as db:  # the best one was stopped early
         best = max((r for r in before if r[3].metrics), key=lambda r: r[3].metrics["val_accuracy"])
         pruned = TrialResult(TrialState.PRUNED, best[3].metrics).to_json()
         db.execute("UPDATE trials SET result = ? WHERE expression = ?", (pruned, best[1]))
     db.close()
-    chosen = settings(f"warm_start.study={tmp_path / 'a'}", "warm_start.top=4", f"search.objective={metric}")
+    chosen = settings(f"warm_start.study={tmp_path / 'a'}", "warm_start.top=4")
     complete = [r for r in before if r[3].state == TrialState.COMPLETE and r[1] != best[1]]
     sign = -1 if metric == "val_accuracy" else 1
     expected = [r[1] for r in sorted(complete, key=lambda r: sign * r[3].metrics[metric])[:4]]
@@ -144,9 +145,38 @@ def test_the_best_of_an_earlier_study_are_trained_first(tmp_path, metric):
         assert of_stage(trials(store), SEARCH)[:4] == expected
 
 
+def test_the_best_of_an_earlier_study_are_those_of_its_leaderboard(tmp_path):
+    """What was confirmed with fresh seeds counts, not the seed that picked it; a mere baseline was not found."""
+    study(tmp_path / "a", "search.trials=12", "retrain={top: 6, seeds: 3}", "baselines=[tanh]", "strategy.name=random")
+    with Store.open(tmp_path / "a") as store:
+        retrained: dict[str, list[float]] = {}
+        picked = [r for r in store.records() if r.trial.stage == SEARCH and r.result.state == "COMPLETE"]
+        searched = {r.trial.expression for r in picked}
+        for r in store.records():
+            if r.trial.stage == RETRAIN and r.result.metrics:
+                retrained.setdefault(r.trial.expression, []).append(r.result.metrics["val_accuracy"])
+    means = {text: np.mean(found) for text, found in retrained.items() if text in searched and len(found) == 3}
+    expected = sorted(means, key=means.__getitem__, reverse=True)[:2]
+    chosen = settings(f"warm_start.study={tmp_path / 'a'}", "warm_start.top=2")
+    assert [entry.expression for entry in warm_start(chosen)] == expected
+    by_luck = [r.trial.expression for r in sorted(picked, key=lambda r: -r.result.metrics["val_accuracy"])]
+    assert by_luck[:2] != expected  # so it is worth a test
+
+
+def test_one_function_to_start_with_needs_no_list():
+    assert [entry.expression for entry in warm_start(settings("warm_start.functions=SiLU"))] == ["x * sigmoid(x)"]
+
+
+def test_an_option_that_is_spelled_out_is_no_difference(tmp_path):
+    study(tmp_path / "a")
+    assert len(warm_start(settings(f"warm_start.study={tmp_path / 'a'}", "data.val_fraction=0.3"))) == 8
+
+
 @pytest.mark.parametrize(
     ("override", "difference"),
     [
+        ("trial.precision=bf16", "trial.precision was fp32, now it is bf16"),
+        ("data.val_fraction=0.4", "data.val_fraction was 0.3, now it is 0.4"),
         ("recipe.learning_rate=0.3", "recipe.learning_rate was 0.1, now it is 0.3"),
         ("recipe.schedule=cosine", "recipe.schedule was triangle, now it is cosine"),
         ("model.width=8", "model.width was 4, now it is 8"),
