@@ -26,10 +26,10 @@ def readme(table: ResultTable) -> str:
         f"# {config['name']}",
         "",
         f"Every function of the space `{config['space']['name']}` {f'({options}) ' if options else ''}that a search "
-        "would train: finite on [-5, 5] with its slope, in float32, and not affine. They are "
-        f"{functions:,}, where those that are one at the level `{config['search']['equivalence']}` count as one, each "
-        f"trained with {seeds} seeds. Of the {functions * seeds:,} trainings {_failures(table)}. One learning rate "
-        f"serves them all. Written by `nas table`, format {FORMAT}; `nas bench` replays it.",
+        f"would train: finite on [-5, 5] with its slope, in float32, and not affine. There are {functions:,} of them, "
+        f"equal ones (level `{config['search']['equivalence']}`) counted once, each trained with {seeds} seeds and the "
+        f"same learning rate. Of the {functions * seeds:,} trainings {_failures(table)}. Written by `nas table`, "
+        f"format {FORMAT}; `nas bench` replays it.",
         "",
         "## How it was made",
         "",
