@@ -22,7 +22,7 @@ COLUMNS = {
     "rank": "position, 1 is best",
     "formula": "the activation function",
     "name": "its name, if it is a known one",
-    "likeness": "the known function that it is (=), up to scale, shift and reflection, or nearly is (~)",
+    "likeness": "the known function that it is (=), up to scale, shift and reflection, or nearly is (~); Swish family",
     "val_accuracy": "mean over seeds, 0 to 1",
     "val_accuracy_std": "standard deviation over seeds",
     "val_loss": "mean cross-entropy over seeds, nats",

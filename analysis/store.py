@@ -57,7 +57,8 @@ class Record:
         function_key: equal for equal functions of a study.
         formula: the trial's expression in a simpler spelling, for people.
         known_name: "SiLU" for the function of that name.
-        likeness: the known function that it is ("= SiLU"), up to scale, shift and reflection, or nearly is ("~ GELU").
+        likeness: the known function that it is ("= SiLU"), up to scale, shift and reflection, or nearly is ("~ GELU");
+            else "Swish family" for one that is gated like Swish, and dips below 0.
     """
 
     trial: Trial

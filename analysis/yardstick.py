@@ -30,7 +30,7 @@ FUNCTION_COLUMNS = {
     "expression": "the function, in its simplest spelling of the space",
     "formula": "the same after the rewrite rules, for people",
     "name": "its name, if it is a known one",
-    "likeness": "the known function that it is (=), up to scale, shift and reflection, or nearly is (~)",
+    "likeness": "the known function that it is (=), up to scale, shift and reflection, or nearly is (~); Swish family",
     "swish_family": "whether it is of the Swish family and dips below 0 (analysis.properties.is_swish_like)",
     "nodes": "number of nodes of the expression",
     "cost": "time of forward and backward pass as a multiple of ReLU's (trainers.cost)",

@@ -23,6 +23,9 @@ from trainers.data import Fraction, datasets
 from trainers.models import models
 from trainers.trial import Recipe
 
+DEFAULT_STRATEGY = "surrogate"
+"""Chosen by the yardstick: see docs/yardstick.md."""
+
 Metric = Literal["val_accuracy", "val_loss", "val_bpb", "train_loss", "train_loss_sum"]
 
 
@@ -151,7 +154,7 @@ class ExperimentConfig(Section):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
     seed: int = Field(0, ge=0, lt=2**31)
     space: ComponentConfig
-    strategy: ComponentConfig
+    strategy: ComponentConfig = ComponentConfig(name=DEFAULT_STRATEGY)
     model: ComponentConfig
     data: ComponentConfig
     recipe: RecipeConfig = RecipeConfig()
@@ -234,6 +237,8 @@ def _validated(values: dict[str, Any], source: str, faults: list[str]) -> Experi
 def _checked_components(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """The configuration with the options of its components as those want them, and what is wrong with them."""
     registries: dict[str, Registry[Any]] = {"space": spaces, "strategy": strategies, "model": models, "data": datasets}
+    if isinstance(values.get("strategy"), dict):
+        values = {**values, "strategy": {"name": DEFAULT_STRATEGY, **values["strategy"]}}
     checked: dict[str, Any] = {str(key): value for key, value in values.items()}
     faults = []
     for section, registry in registries.items():

@@ -26,8 +26,8 @@ from trainers.trial import TrialResult
 
 Floats = NDArray[np.float64]
 
-WHOLE = 20_000
-"""Spaces of so many spellings at most are looked at as a whole; of larger ones a pool is drawn."""
+WHOLE = 20
+"""Spaces of up to so many times ``pool_size`` spellings are looked at as a whole; of larger ones a pool is drawn."""
 SHORTLIST = 200
 """So many functions, the most promising by their values and slopes, have their spectrum taken."""
 _PARENTS = 10  # the best functions, whose mutations make up half of a pool
@@ -55,7 +55,7 @@ class Surrogate(Strategy):
         self.seed, self.spectrum = problem.seed, problem.spectrum
         self.model, self.kappa, self.startup, self.refit_every = model, kappa, startup, refit_every
         self.pool_size, self.start = pool_size, start
-        self.whole = whole_space(problem.space) if problem.space.size <= WHOLE else None
+        self.whole = whole_space(problem.space) if problem.space.size <= WHOLE * pool_size else None
         self._rows: dict[Expression, Floats] = {} if self.whole is None else dict(zip(*self.whole, strict=True))
         self._spectra: dict[Expression, Floats] = {}
         self._told: dict[Expression, float | None] = {}

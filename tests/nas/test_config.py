@@ -33,15 +33,22 @@ def test_overrides_are_yaml_values():
 
 def test_options_of_components_are_converted_like_the_others():
     """YAML 1.1 reads 1e-1 as text; a quoted number and a whole float are meant as numbers."""
-    options = ["data.val_fraction=1e-1", "strategy.population_size=32.0", "model.width='4'", "space.units='2'"]
+    options = ["data.val_fraction=1e-1", "strategy.startup=32.0", "model.width='4'", "space.units='2'"]
     config = load_config("digits", options)
     assert config.data.options["val_fraction"] == 0.1
-    assert config.strategy.options["population_size"] == 32
-    assert isinstance(config.strategy.options["population_size"], int)
+    assert config.strategy.options["startup"] == 32
+    assert isinstance(config.strategy.options["startup"], int)
     assert config.model.options["width"] == 4
     assert config.make_space().size == 6_250**2
     cifar = load_config("cifar10_resnet20", ["data.download='no'"])
     assert cifar.data.options["download"] is False
+
+
+def test_the_strategy_has_a_default():
+    """So that options of it, or another one, can be given alone."""
+    assert load_config("digits").strategy.name == "surrogate"
+    assert load_config("digits", ["strategy.kappa=2"]).strategy.model_dump() == {"name": "surrogate", "kappa": 2.0}
+    assert load_config("digits", ["strategy.name=tpe"]).strategy.model_dump() == {"name": "tpe"}
 
 
 def test_a_file_does_not_hide_a_shipped_configuration(tmp_path, monkeypatch):
@@ -85,8 +92,8 @@ def test_all_faults_in_one_go():
         ("space.name=swish2018", "unknown search space 'swish2018'; did you mean 'swish2017'?"),
         ("space.units=0", "units: Input should be greater than or equal to 1 (got 0)"),
         ("strategy.name=evolutoin", "did you mean 'evolution'"),
-        ("strategy.tournament_size=99", "tournament_size is 1 to population_size = 32, got 99"),
-        ("strategy.crossover_probability=2", "crossover_probability"),
+        ("strategy={name: evolution, tournament_size: 99}", "tournament_size is 1 to population_size = 32, got 99"),
+        ("strategy={name: evolution, crossover_probability: 2}", "crossover_probability"),
         ("data.name=digit", "unknown data set 'digit'; did you mean 'digits'?"),
         ("model.width=wide", "width: Input should be a valid integer"),
         ("baselines=[sillu]", "unknown activation 'sillu'; did you mean 'SiLU'"),
@@ -104,8 +111,8 @@ def test_all_faults_in_one_go():
         ("model={name: resnet8, 5: 3}", "has no option '5'"),
         ("data={name: cifar10, root: ~nosuchuserhere}", "nosuchuserhere"),
         ("space.units=5000000000000", "less than or equal to 8"),
-        ("strategy.population_size=99999999999999999999", "less than or equal to"),
-        ("strategy.crossover_probability=.nan", "crossover_probability"),
+        ("strategy={name: evolution, population_size: 99999999999999999999}", "less than or equal to"),
+        ("strategy.kappa=.nan", "kappa"),
         ("recipe.learning_rate=.inf", "finite number"),
         ("search.equivalence=loose", "'exact', 'reflection' or 'affine'"),
     ],
@@ -123,7 +130,7 @@ def test_files_that_are_no_configuration(tmp_path):
     path.write_bytes(b"\xff\xfe\x00")
     assert "cannot be read as YAML" in faults(config=str(path))[0]
     path.write_text("name: t\n")
-    assert {f.split(":")[0] for f in faults(config=str(path))} == {"space", "strategy", "model", "data"}
+    assert {f.split(":")[0] for f in faults(config=str(path))} == {"space", "model", "data"}
     assert "did you mean 'digits'" in faults(config="digit")[0]
 
 

@@ -29,9 +29,8 @@ from trainers.trial import Trial, TrialResult, TrialState
 
 
 def config(*overrides: str):
-    return load_config(
-        "digits", ["search.trials=40", "strategy.population_size=10", "strategy.tournament_size=4", *overrides]
-    )
+    evolution = "strategy={name: evolution, population_size: 10, tournament_size: 4}"
+    return load_config("digits", ["search.trials=40", evolution, *overrides])
 
 
 def fake(trial: Trial) -> TrialResult:
