@@ -27,7 +27,7 @@ def predict(model: Model, x: Floats, y: Floats, new: Floats, seed: int) -> tuple
     if model == "forest":
         from sklearn.ensemble import ExtraTreesRegressor
 
-        forest = ExtraTreesRegressor(n_estimators=60, min_samples_leaf=2, max_features=0.5, random_state=seed)
+        forest = ExtraTreesRegressor(n_estimators=60, min_samples_leaf=2, max_features=0.2, random_state=seed)
         trees = np.stack([tree.predict(new) for tree in forest.fit(x, y).estimators_])
         return trees.mean(0), trees.std(0)
     scale = x.std(0) + 1e-9

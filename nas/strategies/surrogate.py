@@ -36,7 +36,7 @@ _PARENTS = 10  # the best functions, whose mutations make up half of a pool
 class Surrogate(Strategy):
     """The simplest functions, or random ones, for ``startup`` results; then what a model promises most of.
 
-    The model is fitted anew after every ``refit_every`` results.
+    The model is fitted anew after ``refit_every`` further results, and of many results after 5 % more of them.
     Values become normal scores of their ranks, failures sharing the lowest, so that outliers do not count and every
     metric is the same to the model.
     """
@@ -64,7 +64,8 @@ class Surrogate(Strategy):
         self._fitted_to = 0
 
     def ask(self) -> Candidate | Signal | None:
-        if len(self._told) >= max(self.startup, self._fitted_to + self.refit_every):
+        wanted = self._fitted_to + max(self.refit_every, self._fitted_to // 20)
+        if len(self._told) >= max(self.startup, wanted):
             self._refit()
         while self._ranked:
             expression = self._ranked.pop()
@@ -151,7 +152,7 @@ def surrogate(
     model: Model = "forest",
     kappa: NonNegativeFloat = 1.0,
     startup: PositiveInt = 10,
-    refit_every: PositiveInt = 4,
+    refit_every: PositiveInt = 1,
     pool_size: PositiveInt = 1_000,
     start: Literal["simple", "random"] = "simple",
     spectrum: bool = False,
