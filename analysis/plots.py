@@ -84,7 +84,8 @@ def plot_replays(
         left.yaxis.set_major_formatter("{x:g}")
         left.yaxis.set_minor_formatter("{x:g}")
         for axis, target in zip(others, found, strict=True):
-            axis.set_title(f"% of replays that have evaluated {target}", loc="left")
+            axis.set_title(f"{target} has been evaluated", loc="left")
+            axis.yaxis.set_major_formatter("{x:g} %")
             axis.set_ylim(0, 102)
         for axis in (left, *others):
             axis.set_xscale("log")

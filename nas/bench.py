@@ -51,7 +51,8 @@ class Entrant:
     @property
     def label(self) -> str:
         """How it is called in the result."""
-        return " ".join([self.name, *(f"{key}={value}" for key, value in self.given)])
+        given = ((key, str(value).lower() if isinstance(value, bool) else value) for key, value in self.given)
+        return " ".join([self.name, *(f"{key}={value}" for key, value in given)])
 
 
 def read_entrants(texts: Sequence[str]) -> tuple[Entrant, ...]:

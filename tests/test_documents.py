@@ -32,7 +32,14 @@ def test_the_readme_builds_its_model(tmp_path):
     assert done.stdout.strip() == "(1, 600, 256)", done.stderr
 
 
-@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "docs/modules.md", "docs/decisions.md"])
+PAGES = [
+    "README.md",
+    "CONTRIBUTING.md",
+    *(f"docs/{name}.md" for name in ("modules", "decisions", "strategies", "yardstick")),
+]
+
+
+@pytest.mark.parametrize("name", PAGES)
 def test_links_lead_somewhere(name):
     page = ROOT / name
     for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):

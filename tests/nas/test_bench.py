@@ -172,8 +172,9 @@ def test_a_bench_knows_its_strategies(folder, tmp_path):
     assert (bench.evaluations, bench.objective.metric) == (24, "val_accuracy")
     replace(TABLE, about={**TABLE.about, "relaxations": []}).write(tmp_path)
     assert [e.label for e in Bench.open(tmp_path, [], None, 5, 10).entrants] == [n for n in NAMES if n != "gradient"]
-    named = Bench.open(folder, ["random", "evolution population_size=9", "random"], "val_loss", 5, 10)
-    assert [entrant.label for entrant in named.entrants] == ["random", "evolution population_size=9"]
+    texts = ["random", "evolution population_size=9", "surrogate spectrum=true startup=2", "random"]
+    named = Bench.open(folder, texts, "val_loss", 5, 10)
+    assert [entrant.label for entrant in named.entrants] == texts[:3]
     assert named.entrants[1].options == {"population_size": 9}
 
 
