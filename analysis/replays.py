@@ -21,7 +21,7 @@ Floats = NDArray[np.float64]
 CHECKPOINTS = (10, 50, 100, 200)
 """Numbers of evaluations after which the regret is told."""
 TARGETS = {"top 1 %": "one of the best 1 % of functions", "top 10": "one of the best 10 functions"}
-SWISH = "Swish"
+SWISH, SILU = "Swish-like", "SiLU"
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Judge:
         return float(np.sqrt(np.median(better.var(1, ddof=1))))
 
     @property
-    def floor(self) -> float:
+    def regret_of_all(self) -> float:
         """The regret of those who have evaluated every function, mean over the seeds that may have been seen."""
         everything = np.arange(len(self.values))
         return float(np.mean([self.regret(everything, i, len(everything))[-1] for i in range(self.seeds)]))
@@ -79,6 +79,7 @@ class Judge:
             least = silu - 1.96 * self.noise * math.sqrt(2 / others.shape[1])
             within = {int(row) for row in (*self.swish, self.silu) if value[row] >= least}
             targets[SWISH] = frozenset(within if np.isfinite(silu) else ())
+            targets[SILU] = frozenset([self.silu])
         return Truth(self.values[:, column], value, targets)
 
     def regret(self, functions: NDArray[np.int64], number: int, evaluations: int) -> Floats:
@@ -116,6 +117,11 @@ class Figures:
 
     regret: Floats
     hits: Mapping[str, Floats]
+
+    @property
+    def by_chance(self) -> bool:
+        """Whether replays differ by more than the seed that they saw, so that an interval means something."""
+        return 2 * len(np.unique(self.regret, axis=0)) > len(self.regret)
 
     def regret_at(self, evaluations: int) -> Floats:
         return np.asarray(self.regret[:, evaluations - 1])

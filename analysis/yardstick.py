@@ -142,6 +142,8 @@ def _check_values(folder: Path, table: ResultTable) -> None:
         for column in numbers:
             if not is_numeric_dtype(frame[column]) or is_bool_dtype(frame[column]):
                 raise TableError(f"{folder / name} has something else than numbers in the column {column}")
+            if column in ("function", "seed") and not (frame[column] % 1 == 0).all():  # never for NaN
+                raise TableError(f"{folder / name} has something else than whole numbers in the column {column}")
         for column in texts:
             if not all(isinstance(value, str) for value in frame[column]):
                 raise TableError(f"{folder / name} has something else than text in the column {column}")

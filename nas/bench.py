@@ -162,7 +162,7 @@ class Arena:
         """One of the table's relaxations, and how many evaluations its training took the time of."""
         wanted = candidate.relaxation
         same = relaxations(self.table, wanted)
-        result = same[(number + wanted.attempt) % len(same)]
+        result = same[(number // len(self.table.seeds) + wanted.attempt) % len(same)]  # each meets every seed
         trainings = self.table.trainings
         usual = trainings.loc[trainings["state"] == TrialState.COMPLETE, "seconds"].mean()
         return result, max(1, round(result.seconds / usual))

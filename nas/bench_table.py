@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
@@ -48,7 +47,7 @@ def _regret_table(results: Results) -> Table:
     smallest = [min(values[i] for values in means.values()) for i in range(len(marks))]
     for entrant, figures in results.items():
         cells = [
-            Text(f"{mean:.4f}{_interval(figures.regret_at(mark))}", style="bold" if mean <= least else "")
+            Text(f"{mean:.4f}{_interval(figures, mark)}", style="bold" if mean <= least else "")
             for mark, mean, least in zip(marks, means[entrant], smallest, strict=True)
         ]
         table.add_row(entrant.label, *cells)
@@ -98,15 +97,18 @@ def tests_against(results: Results, baseline: Entrant) -> dict[Entrant, tuple[fl
     return {e: (float((mine - theirs).mean()), p) for e, mine, p in zip(others, ours, p_values, strict=True)}
 
 
-def _interval(values: np.ndarray) -> str:
-    """Half of the 95 % interval, if these values differ: a strategy without chance has none."""
-    half = _half_width(values)
-    return "" if math.isnan(half) else f" ± {half:.4f}"
+def _interval(figures: Figures, evaluations: int) -> str:
+    """Half of the 95 % interval, or as much space."""
+    half = _half_width(figures, evaluations)
+    return " " * len(" ± 0.0000") if math.isnan(half) else f" ± {half:.4f}"
 
 
-def _half_width(values: np.ndarray) -> float:
-    """Of the 95 % interval of the mean."""
-    return float(1.96 * values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else math.nan
+def _half_width(figures: Figures, evaluations: int) -> float:
+    """Of the 95 % interval of the mean regret; NaN for a strategy without chance, whose replays are all alike."""
+    values = figures.regret_at(evaluations)
+    if len(values) < 2 or not figures.by_chance:
+        return math.nan
+    return float(1.96 * values.std(ddof=1) / math.sqrt(len(values)))
 
 
 def _test(found: tuple[float, float] | None) -> Text:
@@ -126,13 +128,24 @@ def note(bench: Bench) -> str:
         f"strategy, by {facts['metric']}. A strategy sees one seed; functions are judged by "
         f"{'their mean over ' if others > 1 else ''}the other {others if others > 1 else 'one'}. A function's standard "
         f"deviation over seeds is {facts['noise']:.4f} among the better half. Regret: how much worse than the best of "
-        "all the function is that looked best by then, at most as the median; mean ± 95 % interval. Whoever evaluates "
-        f"every function ends at {bench.judge.floor:.4f}, since one seed picks the best. Mean regret: averaged over "
-        "all evaluations; its difference, with Wilcoxon's signed-rank test in pairs, corrected by Holm. Intervals and "
-        "p speak of a strategy's own chance, on this table. Evaluations until a function of the target was first "
-        "evaluated: median, and in how many of the replays it was. Swish: SiLU, or a function of its family that is "
-        "not worse beyond the noise. A replay evaluates one function at a time, without pruning and screen."
+        "all the function is that looked best by then, at most as the median; mean ± 95 % interval, where replays "
+        f"differ by more than their seed. Whoever evaluates every function ends at {bench.judge.regret_of_all:.4f}, "
+        "since one seed picks the best. Mean regret: averaged over all evaluations; its difference, with Wilcoxon's "
+        "signed-rank test in pairs, corrected by Holm. Intervals and p speak of a strategy's own chance, on this table. "
+        "Evaluations until a function of the target was first evaluated: median, and in how many replays it was. "
+        f"{_swish(bench)}A replay evaluates one function at a time, without pruning and screen."
         + ("" if any(e.name == "gradient" for e in bench.entrants) else " Not replayed: gradient.")
+    )
+
+
+def _swish(bench: Bench) -> str:
+    counts = {len(bench.judge.truth(i).targets.get(SWISH, ())) for i in range(len(bench.table.seeds))}
+    if counts == {0}:
+        return ""
+    number = " to ".join(map(str, sorted({min(counts), max(counts)})))
+    return (
+        f"{SWISH}: {number} functions, SiLU and those that dip below 0 and vanish as it does and are not worse than it "
+        "beyond the noise. "
     )
 
 
@@ -184,7 +197,7 @@ def mean_curves(results: Results) -> dict[str, tuple[Sequence[float], Sequence[f
     return {
         entrant.label: (
             figures.regret.mean(0).tolist(),
-            [_half_width(figures.regret_at(n)) for n in range(1, figures.regret.shape[1] + 1)],
+            [_half_width(figures, n) for n in range(1, figures.regret.shape[1] + 1)],
         )
         for entrant, figures in results.items()
     }

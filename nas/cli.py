@@ -93,7 +93,7 @@ def search(
     from nas.config import load_config
     from nas.runs import create_run, default_run_path
 
-    with status("looking at the space, the data and the model"):
+    with status("looking at the space"):
         experiment = load_config(config, overrides)
     with create_run(experiment, run or default_run_path(experiment)) as created:
         _execute(created)

@@ -237,12 +237,14 @@ def _validated(values: dict[str, Any], source: str, faults: list[str]) -> Experi
 def _checked_components(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """The configuration with the options of its components as those want them, and what is wrong with them."""
     registries: dict[str, Registry[Any]] = {"space": spaces, "strategy": strategies, "model": models, "data": datasets}
-    if isinstance(values.get("strategy"), dict):
-        values = {**values, "strategy": {"name": DEFAULT_STRATEGY, **values["strategy"]}}
     checked: dict[str, Any] = {str(key): value for key, value in values.items()}
     faults = []
     for section, registry in registries.items():
         entry = values.get(section)
+        if isinstance(entry, str):  # strategy=tpe
+            entry = {"name": entry}
+        elif isinstance(entry, dict) and section == "strategy":
+            entry = {"name": DEFAULT_STRATEGY, **entry}
         if isinstance(entry, dict) and isinstance(entry.get("name"), str):
             options = {key: value for key, value in entry.items() if key != "name"}
             options, found = registry.check(entry["name"], options)
@@ -270,4 +272,4 @@ def _cross_faults(config: ExperimentConfig) -> Iterator[str]:
     try:
         config.make_strategy()
     except (ValueError, OverflowError) as error:
-        yield f"strategy or space: {' '.join(str(error).split())}"
+        yield f"strategy {config.strategy.name!r} over {config.space.name!r}: {' '.join(str(error).split())}"

@@ -103,8 +103,8 @@ class Strategy(ABC):
     def __init__(self, problem: Problem) -> None:
         if problem.objective.cost and not self.weighs_cost:
             raise ValueError(
-                f"search.cost={problem.objective.cost} is a second objective, and this strategy has one; choose "
-                "another, such as nsga2, or search.cost=null"
+                f"search.cost={problem.objective.cost} is a second objective, and this strategy has one; give "
+                "strategy=nsga2 (or tpe), or search.cost=null"
             )
         self.space = problem.space
         self.objective = problem.objective

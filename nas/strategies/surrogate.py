@@ -19,6 +19,7 @@ from pydantic import NonNegativeFloat, PositiveInt
 from nas.prediction import Model, normal_scores, predict
 from nas.strategies import EXHAUSTED, Candidate, Problem, RelaxedCandidate, Signal, Spectrum, Strategy, strategies
 from search_spaces.census import FunctionSampler
+from search_spaces.equivalence import rejection
 from search_spaces.expression import Expression, size
 from search_spaces.features import features
 from search_spaces.space import SearchSpace
@@ -31,6 +32,7 @@ WHOLE = 20
 SHORTLIST = 200
 """So many functions, the most promising by their values and slopes, have their spectrum taken."""
 _PARENTS = 10  # the best functions, whose mutations make up half of a pool
+_LASTS = 10  # so many results; then another pool is drawn
 
 
 class Surrogate(Strategy):
@@ -60,6 +62,7 @@ class Surrogate(Strategy):
         self._spectra: dict[Expression, Floats] = {}
         self._told: dict[Expression, float | None] = {}
         self._asked: set[Expression] = set()
+        self._drawn, self._drawn_at = self._draw(), 0
         self._ranked = self._first()  # candidates, the most promising last
         self._fitted_to = 0
 
@@ -69,7 +72,7 @@ class Surrogate(Strategy):
             self._refit()
         while self._ranked:
             expression = self._ranked.pop()
-            if expression not in self._asked:
+            if expression not in self._asked and rejection(expression) is None:
                 self._asked.add(expression)
                 return Candidate(expression)
         if self.whole is not None:
@@ -85,23 +88,29 @@ class Surrogate(Strategy):
 
     def _first(self) -> list[Expression]:
         """What to begin with, the first one last: the simplest functions, or random ones, in random order."""
-        if self.whole is None:
-            drawn = [self.space.sample(self.rng) for _ in range(self.pool_size)]
-        else:
-            drawn = [self.whole[0][i] for i in self.rng.permutation(len(self.whole[0]))]
-        return sorted(drawn, key=size, reverse=True) if self.start == "simple" else drawn
+        functions = self._drawn if self.whole is None else self.whole[0]
+        mixed = [functions[i] for i in self.rng.permutation(len(functions))]
+        return sorted(mixed, key=size, reverse=True) if self.start == "simple" else mixed
 
     def _pool(self) -> list[Expression]:
-        """All functions not asked for, or random ones and as many mutations of the best so far."""
+        """Functions not asked for: all of them, or those of a pool, which is drawn anew now and then."""
+        if self.whole is None and len(self._told) >= self._drawn_at + _LASTS:
+            self._drawn, self._drawn_at = self._draw(), len(self._told)
+            self._rows = {expression: row for expression, row in self._rows.items() if expression in self._told}
+        functions = self._drawn if self.whole is None else self.whole[0]
+        return [expression for expression in functions if expression not in self._asked]
+
+    def _draw(self) -> list[Expression]:
+        """A pool of a large space: random functions, and as many mutations of the best so far."""
         if self.whole is not None:
-            return [expression for expression in self.whole[0] if expression not in self._asked]
+            return []
         known = sorted((v, i) for i, v in enumerate(self._told.values()) if v is not None)
         told = list(self._told)
         parents = [told[i] for _, i in known[-_PARENTS:]]
         drawn = [self.space.sample(self.rng) for _ in range(self.pool_size // (2 if parents else 1))]
         while parents and len(drawn) < self.pool_size:
             drawn.append(self.space.mutate(parents[int(self.rng.integers(len(parents)))], self.rng))
-        return [expression for expression in dict.fromkeys(drawn) if expression not in self._asked]
+        return list(dict.fromkeys(drawn))
 
     def _described(self, expressions: list[Expression]) -> Floats:
         missing = [expression for expression in expressions if expression not in self._rows]
@@ -129,8 +138,6 @@ class Surrogate(Strategy):
             known, unknown = (self._with_spectrum(self.spectrum, expressions) for expressions in (told, short))
             ranked += self._by_promise(short, known, scores, unknown)
         self._ranked = ranked
-        if self.whole is None:  # the next pool is another one
-            self._rows = {expression: self._rows[expression] for expression in told}
 
     def _by_promise(self, pool: list[Expression], known: Floats, scores: Floats, unknown: Floats) -> list[Expression]:
         """The pool by its upper confidence bounds, rising."""

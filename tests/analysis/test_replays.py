@@ -133,11 +133,11 @@ def test_random_draws_hit_when_the_hypergeometric_distribution_says_so():
         assert abs((hits > 20).mean() - missed) < 4 * math.sqrt(missed * (1 - missed) / replays)
 
 
-def test_the_floor_is_what_the_luckiest_of_a_seed_is_worth():
+def test_who_evaluates_everything_ends_with_the_luckiest_of_a_seed():
     accuracy = np.array([[0.9, 0.5, 0.5], [0.6, 0.8, 0.6], [0.7, 0.7, 0.8], [0.1, 0.1, 0.1]])
     judge = Judge(made_table(accuracy), "val_accuracy")
     # seed 0 picks row 0, truly 0.5, where the median is (0.5 + 0.7) / 2; seed 1 row 1, 0.6; seed 2 row 2, the best
-    assert judge.floor == pytest.approx(((0.75 - 0.6) + (0.75 - 0.65) + 0.0) / 3)
+    assert judge.regret_of_all == pytest.approx(((0.75 - 0.6) + (0.75 - 0.65) + 0.0) / 3)
 
 
 def test_a_search_that_sees_the_truth_has_no_regret_left():

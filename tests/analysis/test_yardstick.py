@@ -139,6 +139,8 @@ FORMAT = json.dumps({"format": 99})
         ),
         pytest.param(_trainings(lambda frame: frame.assign(state=frame["state"].replace("FAIL", "LOST"))), "LOST"),
         (_trainings(lambda frame: frame.assign(val_loss="low")), "something else than numbers in the column val_loss"),
+        (_trainings(lambda frame: frame.assign(seed=np.nan)), "something else than whole numbers in the column seed"),
+        (_trainings(lambda frame: frame.assign(function=0.5)), "than whole numbers in the column function"),
         (_trainings(lambda frame: frame.assign(state=None)), "something else than text in the column state"),
         (_functions("cost", "cheap"), "something else than numbers in the column cost"),
         (_functions("cost", None), "something else than numbers in the column cost"),

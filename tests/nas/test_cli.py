@@ -50,6 +50,18 @@ def test_a_search_leaves_an_export(run):
     assert (run / "config.yaml").is_file()
 
 
+def test_a_relaxed_network_that_fails_does_not_go_unnoticed(tmp_path):
+    """Its only binary operator is not finite at 0; the search goes on in random order."""
+    space = "space={name: custom, shapes: ['b(u(x), u(x))'], unary: [x, tanh, exp, cosh], binary: [div]}"
+    small = ["search.trials=1", "trial={epochs: 1, max_steps: 2}", "pruning=null", "retrain.top=0", "baselines=[ReLU]"]
+    result = nas(
+        "search", "digits", space, "strategy=gradient", *small, "executor=inline", "--run", str(tmp_path / "r")
+    )
+    failures = [line for line in result.stdout.splitlines() if line.startswith("A relaxed network failed: ")]
+    assert len(failures) == 2
+    assert all("has no operator that stays finite" in line for line in failures)
+
+
 def test_leaderboard_formats_agree(run):
     rows = json.loads(nas("leaderboard", str(run), "--format", "json", "--top", "50").stdout)
     assert [row["rank"] for row in rows] == list(range(1, len(rows) + 1))

@@ -7,6 +7,7 @@ import yaml
 
 from nas.config import ExperimentConfig, load_config, restore_config
 from nas.yaml_config import ConfigError, read_yaml, shipped_configs
+from search_spaces.presets import spaces
 
 
 def faults(*overrides: str, config: str = "digits") -> list[str]:
@@ -48,7 +49,13 @@ def test_the_strategy_has_a_default():
     """So that options of it, or another one, can be given alone."""
     assert load_config("digits").strategy.name == "surrogate"
     assert load_config("digits", ["strategy.kappa=2"]).strategy.model_dump() == {"name": "surrogate", "kappa": 2.0}
-    assert load_config("digits", ["strategy.name=tpe"]).strategy.model_dump() == {"name": "tpe"}
+    for override in ("strategy.name=tpe", "strategy=tpe", "strategy={name: tpe}"):
+        assert load_config("digits", [override]).strategy.model_dump() == {"name": "tpe"}
+
+
+def test_a_name_alone_is_a_component():
+    assert load_config("digits", ["space=tree"]).make_space().size == spaces.get("tree")().size
+    assert "did you mean 'tree'" in faults("space=treee")[0]
 
 
 def test_a_file_does_not_hide_a_shipped_configuration(tmp_path, monkeypatch):

@@ -16,7 +16,7 @@ from analysis.leaderboard import leaderboard
 from analysis.store import Store
 from nas.config import ExperimentConfig, load_config, restore_config
 from nas.proposer import Proposal, Proposer
-from nas.search import RELAX, RETRAIN, SEARCH, Search
+from nas.search import RELAX, RETRAIN, SEARCH, Search, described
 from nas.strategies import EXHAUSTED, Candidate, Problem, Strategy, strategies
 from search_spaces.equivalence import examine
 from search_spaces.known import known_expression
@@ -116,6 +116,12 @@ def test_retraining_takes_the_best_complete_ones_and_every_baseline_once(tmp_pat
         pairs = Counter((r.function_key, r.trial.seed) for r in records if r.trial.stage == RETRAIN)
         assert set(pairs) == {(key, seed) for key in expected for seed in (1, 2)}
         assert set(pairs.values()) == {1}
+
+
+def test_a_swish_without_a_name_is_described_as_one():
+    assert described(parse("x * erfc(x)"))[1:] == (None, "Swish family")
+    assert described(parse("x * sigmoid(x)"))[1:] == ("SiLU", "= SiLU")
+    assert described(parse("sin(x) * erfc(x)"))[1:] == (None, None)
 
 
 SMALL = {
