@@ -131,7 +131,7 @@ def note(bench: Bench) -> str:
         "all the function is that looked best by then, at most as the median; mean ± 95 % interval, where replays "
         f"differ by more than their seed. Whoever evaluates every function ends at {bench.judge.regret_of_all:.4f}, "
         "since one seed picks the best. Mean regret: averaged over all evaluations; its difference, with Wilcoxon's "
-        "signed-rank test in pairs, corrected by Holm. Intervals and p speak of a strategy's own chance, on this table. "
+        "signed-rank test in pairs, corrected by Holm. Intervals and p: of a strategy's own chance, on this table. "
         "Evaluations until a function of the target was first evaluated: median, and in how many replays it was. "
         f"{_swish(bench)}A replay evaluates one function at a time, without pruning and screen."
         + ("" if any(e.name == "gradient" for e in bench.entrants) else " Not replayed: gradient.")
