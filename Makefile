@@ -11,7 +11,7 @@ search: .venv/.installed
 	$(BIN)/nas search digits
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: .venv/.installed
 	$(BIN)/ruff check .
