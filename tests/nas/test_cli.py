@@ -11,10 +11,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
+from analysis.store import Store
 from nas.cli import main
 from search_spaces.equivalence import EquivalenceIndex
 from search_spaces.parser import parse
+from tests.made_tables import TINY
 
 QUICK = ["search.trials=6", "trial.epochs=3", "pruning.rungs=[1]", "retrain.top=2", "retrain.seeds=2", "model.width=4"]
 
@@ -48,6 +51,18 @@ def test_a_search_leaves_an_export(run):
     assert len(exported) == 1
     assert exported[0].with_suffix(".json").is_file()
     assert (run / "config.yaml").is_file()
+
+
+def test_gradient_trains_a_relaxation_and_then_what_it_favours(tmp_path):
+    chosen = {**TINY, "strategy": {"name": "gradient", "epochs": 2}, "search": {"trials": 2}, "retrain": {"top": 0}}
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(chosen))
+    result = nas("search", "tiny.yaml", "--run", "run", cwd=tmp_path)  # after two steps there may be nothing that works
+    with Store.open(tmp_path / "run") as store:
+        relaxed, *functions = store.records()
+    assert [record.trial.stage for record in (relaxed, *functions)] == ["relax", "search", "search"]
+    assert [len(row) for row in relaxed.result.weights] == [4, 4, 3]
+    assert [sum(row) for row in relaxed.result.weights] == pytest.approx([1, 1, 1], abs=1e-4)
+    assert "relaxed" not in result.stdout  # it is on no leaderboard
 
 
 def test_a_relaxed_network_that_fails_does_not_go_unnoticed(tmp_path):
