@@ -20,7 +20,6 @@ from analysis.yardstick import ResultTable, TableError
 Floats = NDArray[np.float64]
 CHECKPOINTS = (10, 50, 100, 200)
 """Numbers of evaluations after which the regret is told."""
-TARGETS = {"top 1 %": "one of the best 1 % of functions", "top 10": "one of the best 10 functions"}
 SWISH, SILU = "Swish-like", "SiLU"
 
 

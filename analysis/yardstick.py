@@ -153,7 +153,7 @@ def _check_values(folder: Path, table: ResultTable) -> None:
     if strange:
         raise TableError(f"{folder / TRAININGS} has states {', '.join(strange)}; a training is COMPLETE or FAIL")
     shapes = {np.shape(spectrum) for spectrum in table.functions["spectrum"]}
-    if len(shapes) > 1 or any(len(shape) != 1 for shape in shapes):
+    if len(shapes) != 1 or len(next(iter(shapes))) != 1:
         raise TableError(f"{folder / FUNCTIONS} has spectra of different lengths; write it again: nas table RUN")
 
 

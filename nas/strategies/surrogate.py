@@ -62,7 +62,8 @@ class Surrogate(Strategy):
         self._spectra: dict[Expression, Floats] = {}
         self._told: dict[Expression, float | None] = {}
         self._asked: set[Expression] = set()
-        self._drawn, self._drawn_at = self._draw(), 0
+        self._choices = self._draw() if self.whole is None else list(self.whole[0])
+        self._drawn_at = 0
         self._ranked = self._first()  # candidates, the most promising last
         self._fitted_to = 0
 
@@ -88,22 +89,18 @@ class Surrogate(Strategy):
 
     def _first(self) -> list[Expression]:
         """What to begin with, the first one last: the simplest functions, or random ones, in random order."""
-        functions = self._drawn if self.whole is None else self.whole[0]
-        mixed = [functions[i] for i in self.rng.permutation(len(functions))]
+        mixed = [self._choices[i] for i in self.rng.permutation(len(self._choices))]
         return sorted(mixed, key=size, reverse=True) if self.start == "simple" else mixed
 
     def _pool(self) -> list[Expression]:
         """Functions not asked for: all of them, or those of a pool, which is drawn anew now and then."""
         if self.whole is None and len(self._told) >= self._drawn_at + _LASTS:
-            self._drawn, self._drawn_at = self._draw(), len(self._told)
+            self._choices, self._drawn_at = self._draw(), len(self._told)
             self._rows = {expression: row for expression, row in self._rows.items() if expression in self._told}
-        functions = self._drawn if self.whole is None else self.whole[0]
-        return [expression for expression in functions if expression not in self._asked]
+        return [expression for expression in self._choices if expression not in self._asked]
 
     def _draw(self) -> list[Expression]:
         """A pool of a large space: random functions, and as many mutations of the best so far."""
-        if self.whole is not None:
-            return []
         known = sorted((v, i) for i, v in enumerate(self._told.values()) if v is not None)
         told = list(self._told)
         parents = [told[i] for _, i in known[-_PARENTS:]]
