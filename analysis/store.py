@@ -8,16 +8,20 @@ replayed exactly.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import BaseModel, ConfigDict
+
 from trainers.trial import Trial, TrialResult, TrialState
 
 FILE_NAME = "study.db"
+_PUT = "INSERT OR REPLACE INTO study VALUES (?, ?)"
 _VERSION = 2
 _SCHEMA = """
 CREATE TABLE study (key TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -43,6 +47,10 @@ CREATE TABLE trials (
     result TEXT
 );
 """
+
+
+Row = dict[str, Any]
+"""A row of the table of trials, by column."""
 
 
 class StoreError(ValueError):
@@ -83,6 +91,7 @@ class Store:
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self.path = path
         self._db = connection
+        self._file = path.stat().st_ino
 
     @classmethod
     def create(cls, run: Path, config: dict[str, Any]) -> Store:
@@ -94,8 +103,7 @@ class Store:
         new.unlink(missing_ok=True)
         with contextlib.closing(sqlite3.connect(new, isolation_level=None)) as db:
             db.executescript(_SCHEMA)
-            for key, value in (("version", _VERSION), ("config", config)):
-                db.execute("INSERT INTO study VALUES (?, ?)", (key, json.dumps(value)))
+            db.executemany(_PUT, [("version", json.dumps(_VERSION)), ("config", json.dumps(config))])
         new.rename(path)
         return cls.open(run, write=True)
 
@@ -113,17 +121,17 @@ class Store:
             version = store.get("version")
             if version == _VERSION:  # reads everything once: what is damaged is said here
                 store.records()
-                if not isinstance(store.get("config"), dict):
-                    raise ValueError("its configuration is missing")
+                _About.model_validate(dict(store.notes()))
             if write:
                 db.execute("PRAGMA journal_mode=WAL")
-                db.execute("PRAGMA synchronous=NORMAL")
+                db.execute("PRAGMA synchronous=FULL")  # a power cut loses nothing, either
         except OSError as error:
             raise StoreError(f"{run} is not a study's directory ({error.strerror or error})") from error
-        except (sqlite3.Error, KeyError, TypeError, ValueError) as error:
+        except (sqlite3.Error, KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
             if isinstance(error, StoreError):
                 raise
-            raise StoreError(f"{path} cannot be read as a study ({type(error).__name__}: {error})") from error
+            why = " ".join(str(error).split())[:300]
+            raise StoreError(f"{path} cannot be read as a study ({type(error).__name__}: {why})") from error
         if version != _VERSION:
             raise StoreError(f"{path} has store version {version}, this program reads version {_VERSION}")
         return store
@@ -137,54 +145,112 @@ class Store:
     # --- the study -------------------------------------------------------------------------------------------------
 
     def put(self, key: str, value: Any) -> None:
-        self._db.execute("INSERT OR REPLACE INTO study VALUES (?, ?)", (key, json.dumps(value)))
+        with self._writing() as db:
+            db.execute(_PUT, (key, json.dumps(value)))
+
+    def notes(self) -> Iterator[tuple[str, Any]]:
+        """All that is kept about the study."""
+        for key, value in self._db.execute("SELECT key, value FROM study"):
+            yield str(key), json.loads(value)
 
     def get(self, key: str, default: Any = None) -> Any:
         row = self._db.execute("SELECT value FROM study WHERE key = ?", (key,)).fetchone()
         return default if row is None else json.loads(row[0])
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """A transaction: all of it, or nothing.
+
+        Raises:
+            StoreError: the disk is full, or the file was removed, which SQLite would not notice.
+        """
+        if not self.path.exists() or self.path.stat().st_ino != self._file:
+            raise StoreError(f"{self.path} was removed while the study ran; {self._rescue()}")
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._db
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:  # a full disk may have ended it
+                    self._db.execute("ROLLBACK")
+                raise
+        except (OSError, sqlite3.Error) as error:
+            raise StoreError(
+                f"{self.path} can no longer be written ({error}); what finished before is in it. Mend that, then go on "
+                f"with: nas resume {self.path.parent}"
+            ) from error
+
+    def _rescue(self) -> str:
+        """Write what the open file holds beside the run's directory; says where."""
+        for number in itertools.count(1):
+            folder = self.path.parent.with_name(f"{self.path.parent.name}-rescued{number if number > 1 else ''}")
+            if not folder.exists():
+                break
+        try:
+            folder.mkdir(parents=True)
+            with self.copy(folder):
+                pass
+        except (OSError, sqlite3.Error, StoreError) as error:
+            return f"its results could not be saved elsewhere ({error})"
+        return f"its results are in {folder} now; go on with: nas resume {folder}"
 
     # --- trials ----------------------------------------------------------------------------------------------------
 
     def launch(self, record: Record) -> None:
         """Record that a trial starts; the same id again is another attempt at an interrupted one."""
         trial = record.trial
-        self._db.execute(
-            "INSERT INTO trials "
-            "(id, stage, expression, function_key, formula, known_name, likeness, seed, state, launched, trial)"
-            f" VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, {_NEXT_EVENT}, ?)"
-            " ON CONFLICT(id) DO UPDATE SET attempts = attempts + 1 WHERE state = 'RUNNING'",
-            (
-                trial.id,
-                trial.stage,
-                trial.expression,
-                record.function_key,
-                record.formula,
-                record.known_name,
-                record.likeness,
-                trial.seed,
-                TrialState.RUNNING,
-                trial.to_json(),
-            ),
+        values = (
+            trial.id,
+            trial.stage,
+            trial.expression,
+            record.function_key,
+            record.formula,
+            record.known_name,
+            record.likeness,
+            trial.seed,
+            TrialState.RUNNING,
+            trial.to_json(),
         )
+        with self._writing() as db:
+            db.execute(
+                "INSERT INTO trials "
+                "(id, stage, expression, function_key, formula, known_name, likeness, seed, state, launched, trial)"
+                f" VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, {_NEXT_EVENT}, ?)"
+                " ON CONFLICT(id) DO UPDATE SET attempts = attempts + 1 WHERE state = 'RUNNING'",
+                values,
+            )
 
-    def finish(self, trial_id: int, result: TrialResult) -> None:
-        """Record the outcome of a running trial."""
-        changed = self._db.execute(
-            "UPDATE trials SET state = ?, val_accuracy = ?, val_loss = ?, seconds = ?, parameters = ?, reason = ?, "
-            f"result = ?, finished = {_NEXT_EVENT} WHERE id = ? AND state = 'RUNNING'",
-            (
-                result.state,
-                result.metrics.get("val_accuracy"),
-                result.metrics.get("val_loss"),
-                result.seconds,
-                result.parameters,
-                result.reason,
-                result.to_json(),
-                trial_id,
-            ),
-        ).rowcount
-        if changed != 1:
-            raise StoreError(f"trial {trial_id} is not running in {self.path}: a result is stored once")
+    def finish(
+        self,
+        trial_id: int,
+        result: TrialResult,
+        likeness: str | None = None,
+        notes: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Record the outcome of a running trial, what its function is like if that is known only now, and with it what
+        has changed in the study."""
+        values = (
+            result.state,
+            result.metrics.get("val_accuracy"),
+            result.metrics.get("val_loss"),
+            result.seconds,
+            result.parameters,
+            result.reason,
+            result.to_json(),
+            likeness,
+            trial_id,
+        )
+        with self._writing() as db:
+            changed = db.execute(
+                "UPDATE trials SET state = ?, val_accuracy = ?, val_loss = ?, seconds = ?, parameters = ?, reason = ?, "
+                f"result = ?, likeness = IFNULL(?, likeness), finished = {_NEXT_EVENT} "
+                "WHERE id = ? AND state = 'RUNNING'",
+                values,
+            ).rowcount
+            if changed != 1:
+                raise StoreError(f"trial {trial_id} is not running in {self.path}: a result is stored once")
+            db.executemany(_PUT, [(key, json.dumps(value)) for key, value in (notes or {}).items()])
 
     def records(self) -> list[Record]:
         """All trials in the order of their launch."""
@@ -201,6 +267,28 @@ class Store:
         for kind, _, *row in rows:
             yield Event(kind, _record(*row))
 
+    def rows(self) -> Iterator[Row]:
+        """The table as it is stored, for checks."""
+        cursor = self._db.execute("SELECT * FROM trials ORDER BY launched")
+        names = [column[0] for column in cursor.description]
+        for values in cursor:
+            yield dict(zip(names, values, strict=True))
+
+    def count_states(self) -> Iterator[tuple[str, int]]:
+        """How many trials are in which state."""
+        yield from self._db.execute("SELECT state, COUNT(*) FROM trials GROUP BY state")
+
+    def damage(self) -> list[str]:
+        """What SQLite itself finds wrong."""
+        found = [str(line) for (line,) in self._db.execute("PRAGMA integrity_check(10)")]
+        return [] if found == ["ok"] else found
+
+    def copy(self, run: Path) -> Store:
+        """The same study in another directory, open for writing."""
+        with contextlib.closing(sqlite3.connect(run / FILE_NAME)) as db:
+            self._db.backup(db)
+        return Store.open(run, write=True)
+
     def attempts(self, trial_id: int) -> int:
         """How often a trial was started; more than once after an interruption."""
         return int(self._db.execute("SELECT attempts FROM trials WHERE id = ?", (trial_id,)).fetchone()[0])
@@ -210,8 +298,26 @@ _RECORD = "trial, function_key, formula, known_name, result, likeness"
 _NEXT_EVENT = "(SELECT 1 + MAX(IFNULL(MAX(launched), 0), IFNULL(MAX(finished), 0)) FROM trials)"
 
 
+class _About(BaseModel):
+    """What the table of the study holds. A stranger's file may hold anything."""
+
+    model_config = ConfigDict(extra="allow")
+    config: dict[str, Any]
+    nas_version: str = ""
+    created: str = ""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    search_seconds: float = 0.0
+    proposals: dict[str, int] = {}
+    known_keys: list[str] = []
+    warm_start: list[tuple[str, str | None]] = []
+    machine: dict[str, Any] = {}
+
+
 def _record(
     trial: str, function_key: str, formula: str, known_name: str | None, result: str | None, likeness: str | None
 ) -> Record:
+    texts = (trial, function_key, formula, known_name or "", result or "", likeness or "")
+    if not all(isinstance(text, str) for text in texts):
+        raise ValueError("a trial's columns are texts")
     outcome = None if result is None else TrialResult.from_json(result)
     return Record(Trial.from_json(trial), function_key, formula, known_name, outcome, likeness)

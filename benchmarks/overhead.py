@@ -1,6 +1,6 @@
 """What Ray Tune costs a trial beside its training: one worker, trials of one step each, the first few left out.
 
-    python benchmarks/overhead.py [--trials 100] [--json]
+    python benchmarks/overhead.py [--trials 200] [--json]
 
 Prints the median and mean time from one result to the next, less the time that the trial itself reports.
 """
@@ -12,9 +12,16 @@ import json
 import statistics
 import time
 
-from nas.strategies import EXHAUSTED, Signal
-from nas.tune import run_tune
-from trainers.trial import Component, Recipe, Trial, TrialResult
+from nas.cluster.environment import settle
+
+settle(None)  # before Ray is imported
+
+from nas.cluster.resources import Share  # noqa: E402
+from nas.cluster.run import run_work  # noqa: E402
+from nas.cluster.session import connected  # noqa: E402
+from nas.sections import RayConfig  # noqa: E402
+from nas.strategies import EXHAUSTED, Signal  # noqa: E402
+from trainers.trial import Component, Recipe, Trial, TrialResult  # noqa: E402
 
 _WARM_UP = 5
 
@@ -43,6 +50,9 @@ class OneStepTrials:
             max_steps=1,
         )
 
+    def again(self, trial: Trial) -> None:
+        raise AssertionError("a worker was lost")
+
     def report(self, trial: Trial, result: TrialResult) -> bool:
         return False
 
@@ -54,12 +64,13 @@ class OneStepTrials:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--trials", type=int, default=100)
+    parser.add_argument("--trials", type=int, default=200)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     trials = OneStepTrials(arguments.trials + _WARM_UP)
     start = time.perf_counter()
-    run_tune(trials, 1, 0, lambda: None)  # type: ignore[arg-type]
+    with connected(None, 1, 0) as folder:
+        run_work(trials, Share(1, 0, 1, RayConfig().hang_seconds, "auto"), RayConfig(), folder, lambda: None)
     first = trials.ended[0] - start
     gaps = [b - a for a, b in zip(trials.ended, trials.ended[1:], strict=False)][_WARM_UP - 1 :]
     overhead = [gap - own for gap, own in zip(gaps, trials.seconds[_WARM_UP:], strict=True)]

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import spearmanr
 
-from nas.runs import available_cores
+from trainers.environment import available_cores
 from trainers.trial import METRICS, Component, Recipe, Trial
 
 SEEDS = (0, 1)

@@ -33,8 +33,7 @@ import torch
 import torch.nn.functional as F
 
 from analysis.store import Record, Store
-from nas.runs import available_cores
-from trainers.environment import environment
+from trainers.environment import available_cores, environment
 from trainers.trial import Trial
 
 

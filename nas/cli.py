@@ -12,13 +12,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nas import cli_tables
+from nas import cli_cluster, cli_search, cli_tables
+from nas.cli_search import RunArgument, print_leaderboard
 from nas.console import console, status
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
-
-    from nas.runs import Run
     from trainers.comparison import Outcome
 
 app = typer.Typer(
@@ -29,10 +27,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
+app.command()(cli_search.search)
+app.command()(cli_search.resume)
 app.command()(cli_tables.table)
 app.command()(cli_tables.bench)
-
-RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A study's directory.")]
+app.command()(cli_cluster.submit)
+app.command("status")(cli_cluster.list_jobs)
+app.command()(cli_cluster.stop)
+app.command()(cli_cluster.doctor)
 
 
 class Format(StrEnum):
@@ -80,35 +82,6 @@ def _main(
 
 
 @app.command()
-def search(
-    config: Annotated[str, typer.Argument(metavar="CONFIG", help="A YAML file, or a shipped name such as digits.")],
-    overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Such as search.trials=50 model.width=16.")
-    ] = None,
-    run: Annotated[
-        Path | None, typer.Option("--run", metavar="DIR", help="The study's directory. [dim]\\[runs/NAME-DATE][/dim]")
-    ] = None,
-) -> None:
-    """Start a search, print its leaderboard and export its winner."""
-    from nas.config import load_config
-    from nas.runs import create_run, default_run_path
-
-    with status("looking at the space"):
-        experiment = load_config(config, overrides)
-    with create_run(experiment, run or default_run_path(experiment)) as created:
-        _execute(created)
-
-
-@app.command()
-def resume(run: RunArgument) -> None:
-    """Go on with a search that was interrupted. Nothing that was finished is trained again."""
-    from nas.runs import open_run
-
-    with open_run(run) as opened:
-        _execute(opened)
-
-
-@app.command()
 def leaderboard(
     run: RunArgument,
     format: Annotated[Format, typer.Option("--format", "-f", help="How to print it.")] = Format.TABLE,
@@ -123,9 +96,24 @@ def leaderboard(
     with Store.open(run) as store:
         rows = build(store, sort).head(top)
     if format is Format.TABLE:
-        _print_leaderboard(rows)
+        print_leaderboard(rows)
     else:
         typer.echo((tables.leaderboard_csv if format is Format.CSV else tables.leaderboard_json)(rows).rstrip())
+
+
+@app.command()
+def check(run: RunArgument) -> None:
+    """Look whether a study is whole: its file, its rows, and that its strategy can be brought back to where it was."""
+    from nas.check import check_run
+
+    with status("replaying the study"):
+        found, states = check_run(run)
+    counts = ", ".join(f"{number} {state}" for state, number in sorted(states.items())) or "no trials"
+    typer.echo(f"{run}: {counts}; {'whole' if not found else f'{len(found)} faults:'}")
+    for fault in found:
+        typer.echo(f"  {fault}")
+    if found:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -227,57 +215,6 @@ def export(
 
     for path in export_top(run, top, out):
         typer.echo(str(path))
-
-
-def _execute(run: Run) -> None:
-    from analysis.leaderboard import leaderboard as build
-    from nas.export import export_top
-    from nas.progress import ProgressView
-    from nas.runs import execute, settle_precision
-
-    terminal = console()
-    with status("measuring which precision is faster here"):
-        settle_precision(run)
-    search = execute(run, lambda search: ProgressView(search, terminal, str(run.path)))
-    if not search.done:
-        terminal.print(f"Interrupted. To go on: nas resume {run.path}", markup=False, soft_wrap=True)
-        raise typer.Exit(130)
-    for failure in _failed_relaxations(run):
-        terminal.print(f"A relaxed network failed: {failure}", markup=False, soft_wrap=True)
-    rows = build(run.store)
-    top = 20 if run.config.retrain.top == "all" else run.config.retrain.top
-    _print_leaderboard(rows.head(top + len(run.config.baselines)))
-    if not (rows["found"] & (rows["state"] == "COMPLETE")).any():
-        terminal.print("No candidate completed its training, so there is nothing to export; the reasons:")
-        for reason, count in rows["reason"].value_counts().head(3).items():
-            terminal.print(f"  {count} x {reason}", markup=False)
-        raise typer.Exit(1)
-    winner = export_top(run.path, 1, run.path / "export")[0]
-    asked = search.proposals
-    terminal.print(
-        f"\n{asked['asked']} candidates were asked for: {asked['duplicates']} were functions known already, "
-        f"{asked['filtered']} were not finite or affine and never trained.",
-        style="dim",
-        soft_wrap=True,
-    )
-    terminal.print(f"\nLeaderboard:     nas leaderboard {run.path}", markup=False, soft_wrap=True)
-    terminal.print(f"Exported winner: {winner}", markup=False, soft_wrap=True)
-
-
-def _failed_relaxations(run: Run) -> list[str]:
-    """Why; a strategy that learns nothing from one goes on in random order, which should not go unnoticed."""
-    from nas.search import RELAX
-
-    results = [record.result for record in run.store.records() if record.trial.stage == RELAX]
-    return [str(result.reason) for result in results if result is not None and result.state == "FAIL"]
-
-
-def _print_leaderboard(rows: DataFrame) -> None:
-    from nas.tables import leaderboard_note, leaderboard_table
-
-    terminal = console()
-    terminal.print(leaderboard_table(rows, terminal.width))
-    terminal.print(leaderboard_note(rows), style="dim", markup=False)
 
 
 def main() -> None:

@@ -68,7 +68,7 @@ def bench(
     """Replay search strategies against a table, without training anything, and print which one is worth using."""
     from nas import bench_table as view
     from nas.bench import Bench
-    from nas.runs import available_cores
+    from trainers.environment import available_cores
 
     found = Bench.open(folder, strategy or [], objective, replays, evaluations)
     if plot is not None:

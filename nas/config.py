@@ -8,136 +8,30 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
-from nas.strategies import Cost, Objective, Problem, Spectrum, Strategy, strategies
-from nas.yaml_config import ComponentConfig, ConfigError, Section, check, load_values
-from search_spaces.equivalence import Level, rejection
-from search_spaces.known import as_expression, known_expression
+from nas.sections import (
+    PruningConfig,
+    RayConfig,
+    RecipeConfig,
+    RetrainConfig,
+    SearchConfig,
+    TrialConfig,
+    WarmStartConfig,
+)
+from nas.strategies import Objective, Problem, Spectrum, Strategy, strategies
+from nas.yaml_config import ComponentConfig, ConfigError, Section, apply_override, check, load_values
+from search_spaces.known import known_expression
 from search_spaces.presets import spaces
 from search_spaces.registry import Registry
 from search_spaces.space import SearchSpace
-from trainers.data import Fraction, datasets
+from trainers.data import datasets
 from trainers.models import models
-from trainers.trial import Recipe
 
 DEFAULT_STRATEGY = "surrogate"
 """Chosen by the yardstick: see docs/yardstick.md."""
-
-Metric = Literal["val_accuracy", "val_loss", "val_bpb", "train_loss", "train_loss_sum"]
-
-
-class RecipeConfig(Section):
-    """How a network is trained; see :class:`trainers.trial.Recipe`."""
-
-    batch_size: PositiveInt = 128
-    optimizer: Literal["sgd", "adamw"] = "sgd"
-    learning_rate: PositiveFloat = 0.1
-    schedule: Literal["triangle", "cosine", "step"] = "triangle"
-    warmup: float = Field(0.2, ge=0, le=1)
-    milestones: tuple[Fraction, ...] = (0.5, 0.75)
-    gamma: float = Field(0.1, gt=0, le=1)
-    momentum: float = Field(0.9, gt=0, lt=1)
-    beta2: float = Field(0.95, gt=0, lt=1)
-    weight_decay: float = Field(5e-4, ge=0)
-    label_smoothing: float = Field(0.0, ge=0, lt=1)
-    clip_norm: PositiveFloat | None = None
-
-    def recipe(self) -> Recipe:
-        return Recipe(**self.model_dump())
-
-
-class TrialConfig(Section):
-    """The budget of one training, the granularity of learnable parameters, and where and how it runs.
-
-    ``precision: auto`` measures at the start of a study whether bf16 is faster, and keeps to the answer.
-    """
-
-    epochs: PositiveInt = 10
-    max_steps: PositiveInt | None = None
-    max_seconds: PositiveFloat | None = None
-    param_shape: Literal["channel", "scalar"] = "channel"
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-
-
-class SearchConfig(Section):
-    """How long to search, and for what. ``minutes`` ends the search stage, whatever ``trials`` says.
-
-    ``cost`` is to be small beside a good ``objective``: the number of nodes, or the time of the function's forward and
-    backward pass. The functions that no other one beats in both are retrained first.
-
-    ``equivalence`` is how far two candidates count as the same function; see search_spaces.equivalence.LEVELS.
-    ``screen`` ends trials in which signal or gradient vanish or explode at initialisation.
-    """
-
-    trials: PositiveInt = 100
-    equivalence: Level = "reflection"
-    minutes: PositiveFloat | None = None
-    screen: bool = True
-    objective: Metric = "val_accuracy"
-    cost: Cost | None = None
-
-
-class WarmStartConfig(Section):
-    """What is known before a search: ``functions`` to train first, by name or formula, and an earlier ``study``.
-
-    The results of an earlier study are told to the strategy, if it trained in the same way; with ``top`` the best
-    functions of its leaderboard are trained first instead.
-    """
-
-    functions: tuple[str, ...] = ()
-    study: str | None = None
-    top: PositiveInt | None = None
-
-    @field_validator("functions", mode="before")
-    @classmethod
-    def _several(cls, functions: Any) -> Any:
-        return (functions,) if isinstance(functions, str) else functions
-
-    @field_validator("functions")
-    @classmethod
-    def _readable(cls, functions: tuple[str, ...]) -> tuple[str, ...]:
-        for text in functions:
-            reason = rejection(as_expression(text))
-            if reason:
-                raise ValueError(f"{text} is never trained: it is {reason}")
-        return functions
-
-    @field_validator("study")
-    @classmethod
-    def _from_anywhere(cls, study: str | None) -> str | None:
-        return None if study is None else str(Path(study).expanduser().absolute())
-
-
-class PruningConfig(Section):
-    """Asynchronous successive halving: after each epoch of ``rungs`` the best 1/reduction_factor go on.
-
-    With ``anneal`` the learning-rate schedule comes to its end at every rung, and starts again.
-    """
-
-    metric: Metric = "train_loss_sum"
-    rungs: tuple[PositiveInt, ...] = Field((1, 3), min_length=1)
-    reduction_factor: float = Field(3.0, gt=1)
-    anneal: bool = True
-
-    @model_validator(mode="after")
-    def _rungs_rise(self) -> Self:
-        if list(self.rungs) != sorted(set(self.rungs)):
-            raise ValueError(f"rungs are epochs in rising order, got {list(self.rungs)}")
-        return self
-
-
-class RetrainConfig(Section):
-    """The best ``top`` functions and the baselines are trained again with ``seeds`` fresh seeds at the full budget.
-
-    ``top: all`` means every function searched, those that failed too.
-    """
-
-    top: Annotated[int, Field(ge=0)] | Literal["all"] = 10
-    seeds: PositiveInt = 3
 
 
 def _default_root(data: str) -> Any:
@@ -166,12 +60,16 @@ class ExperimentConfig(Section):
     baselines: tuple[str, ...] = ("ReLU", "SiLU", "GELU", "ELU", "tanh")
     executor: Literal["ray", "inline"] = "ray"
     workers: PositiveInt | Literal["auto"] = "auto"
+    ray: RayConfig = RayConfig()
 
     @model_validator(mode="after")
     def _absolute_paths(self) -> Self:
-        """A data folder is relative to where the command is given; a study can then be resumed from anywhere."""
+        """A data folder is relative to where the command is given; a study can then be resumed from anywhere.
+
+        One with variables is for every machine to find.
+        """
         root = self.data.options.get("root", _default_root(self.data.name))
-        if isinstance(root, str):
+        if isinstance(root, str) and "$" not in root:
             try:
                 absolute = str(Path(root).expanduser().absolute())
             except RuntimeError as error:  # ~nobody
@@ -201,6 +99,25 @@ def load_config(name: str, overrides: list[str] | None = None) -> ExperimentConf
     if "variants" in values:
         raise ConfigError(source, [f"this is a comparison of models, not a search; run nas compare {name}"])
     return _validated(values, source, faults)
+
+
+_WHERE = ("ray", "workers", "executor")
+
+
+def elsewhere(config: ExperimentConfig, overrides: list[str]) -> ExperimentConfig:
+    """A study's configuration for another place: only keys that say where trials run may change.
+
+    Raises:
+        ConfigError: with all faults.
+    """
+    values = config.model_dump(mode="json")
+    faults = [
+        f"{text.partition('=')[0]}: a study goes on as it was begun; what may change is {', '.join(_WHERE)}"
+        for text in overrides
+        if text.partition("=")[0].split(".")[0].strip() not in _WHERE
+    ]
+    faults += [fault for text in overrides if (fault := apply_override(values, text))]
+    return _validated(values, "resume", faults)
 
 
 _BEFORE = (("trial", "precision", "fp32"), ("search", "screen", False), ("pruning", "anneal", False))

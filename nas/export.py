@@ -16,6 +16,7 @@ from analysis.store import Store
 from search_spaces.codegen import to_source
 from search_spaces.compile import to_function
 from search_spaces.expression import Expression, params
+from search_spaces.known import KNOWN
 from search_spaces.parser import parse
 from search_spaces.sympy_bridge import ask
 from search_spaces.values import GRID
@@ -52,7 +53,14 @@ def _export(row: dict[str, Any], run: Path, facts: dict[str, Any], out: Path) ->
     name = class_name(row["name"], row["function_key"])
     path = out / f"{name.lower()}.py"
     draft = out / f".{name.lower()}.py"
-    draft.write_text(module_source(expression, name, _found_in(row, run, facts)), encoding="utf-8")
+    try:
+        found_in = _found_in(row, run, facts)
+    except (KeyError, TypeError) as error:  # somebody else's file may hold anything
+        raise ExportError(
+            f"{run} has a configuration that no search writes ({type(error).__name__}: {error}), so it cannot be said "
+            "where its functions were found"
+        ) from error
+    draft.write_text(module_source(expression, name, found_in), encoding="utf-8")
     try:
         self_check(draft, name, expression)
     except BaseException:
@@ -83,7 +91,7 @@ def _export(row: dict[str, Any], run: Path, facts: dict[str, Any], out: Path) ->
 
 def class_name(known_name: str | None, key: str) -> str:
     """``SiLU`` for a known function whose name makes an identifier, else one made from the key."""
-    name = re.sub(r"[^A-Za-z0-9]", "", known_name or "")
+    name = re.sub(r"[^A-Za-z0-9]", "", known_name or "") if known_name in KNOWN else ""
     if re.fullmatch(r"[A-Za-z][A-Za-z0-9]*", name):
         return name[0].upper() + name[1:]
     return "Act" + re.sub(r"[^A-Za-z0-9]", "", key)[:6]

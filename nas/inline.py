@@ -10,8 +10,8 @@ from nas.strategies import Signal
 from trainers.run import run_trial
 
 
-def run_inline(search: Search, workers: int, gpus: int, on_change: Callable[[], None]) -> None:
-    """Run all trials of a search one by one; ``workers`` and ``gpus`` are for executors that have a choice."""
+def run_inline(search: Search, on_change: Callable[[], None]) -> None:
+    """Run all trials of a search one by one."""
     while not isinstance(trial := search.next(), Signal):
         if trial is None:
             raise RuntimeError("the strategy waits for a result although none is outstanding")

@@ -20,15 +20,18 @@ class SuccessiveHalving:
     metric: str
     rungs: tuple[int, ...]
     reduction_factor: float
-    _values: dict[int, list[float]] = field(default_factory=lambda: defaultdict(list))
+    _values: dict[int, dict[int, float]] = field(default_factory=lambda: defaultdict(dict))
 
-    def should_stop(self, metrics: dict[str, float]) -> bool:
-        """Record a report and decide; reports at other epochs than the rungs are never stopped."""
+    def should_stop(self, trial: int, metrics: dict[str, float]) -> bool:
+        """Record a trial's report and decide; reports at other epochs than the rungs are never stopped.
+
+        A trial that was started again reports again, and counts once.
+        """
         rung = int(metrics["epoch"])
         if rung not in self.rungs:
             return False
         value = metrics[self.metric] if METRICS[self.metric] == "max" else -metrics[self.metric]
         recorded = self._values[rung]
-        recorded.append(value)
-        better = sum(other > value for other in recorded)
+        recorded[trial] = value
+        better = sum(other > value for other in recorded.values())
         return better >= max(1.0, len(recorded) / self.reduction_factor)

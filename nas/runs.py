@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,11 +18,14 @@ from torch import Tensor, nn
 
 from analysis.store import FILE_NAME, Store
 from nas import __version__
+from nas.cluster.address import check_reachable
+from nas.cluster.environment import settle
 from nas.config import ExperimentConfig, restore_config
 from nas.search import SEARCH, Search
 from nas.warm_start import warm_start
 from search_spaces.values import one_thread
 from trainers.data import DataError, DataSet, Text
+from trainers.environment import machine
 from trainers.models import models
 from trainers.network import example
 from trainers.precision import faster_precision
@@ -39,21 +44,6 @@ class Run:
     path: Path
     config: ExperimentConfig
     store: Store
-
-    @property
-    def gpus(self) -> int:
-        """GPUs that trials may use."""
-        return 0 if self.config.trial.device == "cpu" else torch.cuda.device_count()
-
-    @property
-    def workers(self) -> int:
-        """Trials at a time: as configured, else one a GPU, else one a core."""
-        return (self.gpus or available_cores()) if self.config.workers == "auto" else int(self.config.workers)
-
-
-def available_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def default_run_path(config: ExperimentConfig) -> Path:
@@ -79,13 +69,14 @@ def create_run(config: ExperimentConfig, path: Path) -> Iterator[Run]:
                 _refuse_existing(config, path)
             if path.is_dir() and any(entry.name not in _OURS for entry in path.iterdir()):
                 raise RunError(f"the run directory {path} exists and is not empty; choose another --run")
-            check_components(config)
+            _check_here(config)
             warm_start(config)  # says what is wrong with an earlier study before anything is left behind
             path.mkdir(parents=True, exist_ok=True)
             stack.enter_context(_locked(path))
             (path / "config.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
             store = stack.enter_context(Store.create(path, config.model_dump(mode="json")))
             store.put("nas_version", __version__)
+            store.put("machine", machine())
             store.put("created", time.strftime("%Y-%m-%dT%H:%M:%S%z"))
         except OSError as error:
             why = error.strerror or error
@@ -94,15 +85,16 @@ def create_run(config: ExperimentConfig, path: Path) -> Iterator[Run]:
 
 
 @contextlib.contextmanager
-def open_run(path: Path) -> Iterator[Run]:
-    """An existing study, to go on with it."""
+def open_run(path: Path, change: Callable[[ExperimentConfig], ExperimentConfig] | None = None) -> Iterator[Run]:
+    """An existing study, to go on with it; ``change`` may say otherwise where it runs, for this time."""
     with Store.open(path):  # says what is wrong with the directory, if anything, before it is written to
         pass
     if not os.access(path, os.W_OK) or not os.access(path / FILE_NAME, os.W_OK):
         raise RunError(f"the run directory {path} is not writable; change its permissions or copy it")
     with _locked(path), Store.open(path, write=True) as store:
         config = restore_config(store.get("config"))
-        check_components(config)
+        config = config if change is None else change(config)
+        _check_here(config)
         yield Run(path, config, store)
 
 
@@ -121,10 +113,32 @@ def execute(run: Run, watch: Callable[[Search], contextlib.AbstractContextManage
     if run.config.executor == "inline":
         from nas.inline import run_inline as executor
     else:
-        from nas.tune import run_tune as executor
-    with one_thread(), watch(search) as view, contextlib.suppress(KeyboardInterrupt):
-        executor(search, run.workers, run.gpus, view)
+        settle(run.config.ray.address)
+        from nas.cluster.run import run_on_ray as executor
+    with one_thread(), _stopped_by(signal.SIGTERM), watch(search) as view, contextlib.suppress(KeyboardInterrupt):
+        executor(search, view)
     return search
+
+
+@contextlib.contextmanager
+def _stopped_by(number: signal.Signals) -> Iterator[None]:
+    """A signal that is to be as good as Ctrl-C."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
+
+
+def _check_here(config: ExperimentConfig) -> None:
+    """Whether this machine can do what it has to; what a cluster's machines have is theirs to say."""
+    if config.executor == "inline" or config.ray.address is None:
+        check_components(config)
+    else:
+        check_reachable(config.ray.address)
 
 
 def check_components(config: ExperimentConfig) -> None:
@@ -167,7 +181,19 @@ def settle_precision(run: Run) -> None:
     config = run.config
     if config.trial.precision != "auto" or run.store.get("precision") is not None:
         return
-    trial = Trial(
+    if config.executor == "ray" and config.ray.address is not None:
+        settle(config.ray.address)
+        from nas.cluster.run import faster_precision_there
+
+        faster = faster_precision_there(config)
+    else:
+        faster = faster_precision_here(config)
+    run.store.put("precision", faster)
+
+
+def example_trial(config: ExperimentConfig) -> Trial:
+    """A trial like those of a search, of SiLU for one epoch in float32."""
+    return Trial(
         id=0,
         stage=SEARCH,
         expression="x * sigmoid(x)",
@@ -178,10 +204,18 @@ def settle_precision(run: Run) -> None:
         budget_epochs=1,
         device=config.trial.device,
     )
+
+
+def faster_precision_here(config: ExperimentConfig) -> str:
+    """Which precision is faster on this machine.
+
+    Raises:
+        RunError: memory ran out, or the data are not there.
+    """
     data = _load_data(config)
     try:
         with one_thread():
-            faster = faster_precision(trial, data, pick_device(config.trial.device))
+            return faster_precision(example_trial(config), data, pick_device(config.trial.device))
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
@@ -189,7 +223,6 @@ def settle_precision(run: Run) -> None:
             "memory ran out while the precision was measured; set trial.precision=bf16 (or fp32), and lower "
             f"recipe.batch_size (it is {config.recipe.batch_size}) or the model's size"
         ) from error
-    run.store.put("precision", faster)
 
 
 def _refuse_existing(config: ExperimentConfig, path: Path) -> None:

@@ -8,6 +8,7 @@ nothing else.
 
 from __future__ import annotations
 
+import heapq
 import time
 from collections import Counter, deque
 from dataclasses import dataclass, replace
@@ -33,6 +34,7 @@ from search_spaces.recognition import likeness
 from trainers.trial import Relaxation, Trial, TrialResult, TrialState
 
 SEARCH, RETRAIN, RELAX = "search", "retrain", "relax"
+_LIKENED = 30  # of the best so far it is said what known function they are like
 _RELAXED_EPOCHS = 5  # times a function's: a relaxation trains many
 
 
@@ -46,9 +48,14 @@ class Best:
 
 @lru_cache(maxsize=10_000)
 def described(expression: Expression) -> tuple[str, str | None, str | None]:
-    """A function's formula for people, its name if it has one, and what it is like; takes up to 60 ms."""
+    """A function's formula for people, its name if it has one, and what it is like; takes up to 120 ms."""
     found: object = likeness(expression) or ("Swish family" if is_swish_like(expression) else None)
-    return str(number_params(simplify(expression))), recognize(expression), None if found is None else str(found)
+    return *named(expression), None if found is None else str(found)
+
+
+def named(expression: Expression) -> tuple[str, str | None]:
+    """A function's formula for people, and its name if it has one."""
+    return str(number_params(simplify(expression))), recognize(expression)
 
 
 class Search:
@@ -66,9 +73,11 @@ class Search:
             self.pruning = SuccessiveHalving(p.metric, p.rungs, p.reduction_factor)
         self.counts: Counter[tuple[str, TrialState]] = Counter()
         self.best: Best | None = None
+        self._best_values: list[float] = []  # descending
         self.exhausted = False
         self._started = time.monotonic()
         self._spent: float = store.get("search_seconds", 0.0)
+        self.strangers: list[int] = []  # trials that the strategy, asked again, does not propose
         self._records: dict[int, Record] = {}
         self._interrupted: deque[Record] = deque()
         self._done: set[tuple[str, int]] = set()  # (function key, seed) of the retrain stage, launched or finished
@@ -100,15 +109,21 @@ class Search:
         """Whether to stop a running trial, given its result so far."""
         if trial.stage != SEARCH or self.pruning is None:
             return False
-        return self.pruning.should_stop(result.metrics)
+        return self.pruning.should_stop(trial.id, result.metrics)
+
+    def again(self, trial: Trial) -> None:
+        """A running trial that lost its worker: it is among the next ones."""
+        self._interrupted.append(self._records[trial.id])
 
     def finish(self, trial: Trial, result: TrialResult) -> None:
         """Record the outcome of a trial."""
-        self.store.finish(trial.id, result)
+        record, notes = self._records[trial.id], {}
         if trial.stage == SEARCH:
-            self.store.put("search_seconds", self.search_seconds)
-            self.store.put("proposals", self.proposals)
-        self._take(self._records[trial.id], result)
+            notes = {"search_seconds": self.search_seconds, "proposals": self.proposals}
+            if self._is_among_the_best(result):
+                record = replace(record, likeness=described(parse(trial.expression))[2])
+        self.store.finish(trial.id, result, record.likeness, notes)
+        self._take(record, result)
 
     # --- what views show -------------------------------------------------------------------------------------------
 
@@ -200,7 +215,7 @@ class Search:
         return self._launch_relaxation(candidate.relaxation, proposal.key)
 
     def _launch(self, stage: str, expression: Expression, key: str, seed: int) -> Trial:
-        formula, name, like = described(expression)
+        formula, name, like = described(expression) if stage == RETRAIN else (*named(expression), None)
         return self._add(Record(self._trial(stage, str(expression), seed), key, formula, name, None, like), launch=True)
 
     def _launch_relaxation(self, relaxation: Relaxation, key: str) -> Trial:
@@ -238,8 +253,18 @@ class Search:
         if trial.stage == RELAX:
             return
         value = self.objective.value(result)
-        if result.state == TrialState.COMPLETE and value is not None and (self.best is None or value > self.best.value):
+        if result.state != TrialState.COMPLETE or value is None:
+            return
+        self._best_values = heapq.nlargest(_LIKENED, [*self._best_values, value])
+        if self.best is None or value > self.best.value:
             self.best = Best(value, record)
+
+    def _is_among_the_best(self, result: TrialResult) -> bool:
+        """Of those so far. What they are like is worth knowing, and takes too long for all."""
+        value = self.objective.value(result)
+        if result.state != TrialState.COMPLETE or value is None:
+            return False
+        return len(self._best_values) < _LIKENED or value > self._best_values[-1]
 
     def _next_retraining(self) -> Trial | Signal | None:
         if self._queue is None and not self.running(SEARCH) and not self.running(RELAX):
@@ -284,7 +309,7 @@ class Search:
             elif record.result is not None:
                 for metrics in record.result.history:
                     if self.pruning and record.trial.stage == SEARCH:
-                        self.pruning.should_stop(metrics)
+                        self.pruning.should_stop(record.trial.id, metrics)
                 self._take(self._records[record.trial.id], record.result)
         self._interrupted.extend(r for r in self._records.values() if r.result is None)
 
@@ -294,6 +319,7 @@ class Search:
         if record.trial.stage != RETRAIN:
             proposal = self.proposer.propose()
             if not isinstance(proposal, Proposal) or proposal.key != key:
+                self.strangers.append(record.trial.id)
                 if isinstance(proposal, Proposal):
                     self.proposer.withdraw(proposal)
                 if record.trial.stage == SEARCH:

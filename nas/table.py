@@ -24,9 +24,10 @@ from analysis.yardstick import (
     read_table,
 )
 from nas import __version__
-from nas.config import ExperimentConfig, RetrainConfig, WarmStartConfig, load_config
+from nas.config import ExperimentConfig, load_config
 from nas.runs import Run, create_run, default_run_path, open_run
 from nas.search import RELAX, Search, described
+from nas.sections import RetrainConfig, WarmStartConfig
 from nas.strategies.gradient import relaxation_of
 from nas.table_readme import readme
 from nas.yaml_config import ComponentConfig
@@ -111,8 +112,8 @@ def checked_folder(out: Path | None, config: ExperimentConfig) -> Path:
 
 
 def shown_config(config: ExperimentConfig) -> dict[str, Any]:
-    """A configuration without paths of the machine."""
-    values = config.model_dump(mode="json")
+    """A configuration without paths of the machine, and without where it ran."""
+    values = config.model_dump(mode="json", exclude={"ray"})
     return values | {"data": _without_root(values["data"])}
 
 

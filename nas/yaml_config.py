@@ -54,15 +54,19 @@ def shipped_configs() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
+def source_of(name: str) -> Path:
+    """The file of a shipped configuration, or the one that is named; a file of a shipped name is meant by ./name."""
+    return shipped_configs().get(name) or Path(name)
+
+
 def load_values(name: str, overrides: list[str] | None = None) -> tuple[dict[str, Any], str, list[str]]:
     """The mapping in a YAML file or a shipped configuration, with overrides; where it is from; and what went wrong.
 
     Raises:
         ConfigError: there is no such file, or it holds no mapping.
     """
-    shipped = shipped_configs()
-    path = shipped.get(name) or Path(name)  # a file of a shipped name is meant by ./name
-    values = read_yaml(path, f"no such file, nor a shipped configuration; {nearest(name, shipped)}")
+    path = source_of(name)
+    values = read_yaml(path, f"no such file, nor a shipped configuration; {nearest(name, shipped_configs())}")
     return values, str(path), [fault for text in overrides or [] if (fault := apply_override(values, text))]
 
 

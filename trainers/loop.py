@@ -9,6 +9,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from trainers import progress
 from trainers.batches import Batches
 from trainers.network import Network
 from trainers.trial import Recipe, Trial
@@ -111,6 +112,7 @@ def validate(network: Network, batches: Batches) -> Metrics:
     n = 0
     is_text = False
     for x, y in batches.validation():
+        progress.step()
         mean, logits = network.loss(x, y)
         loss += mean.double() * y.numel()
         hits += (logits.argmax(-1) == y.flatten()).sum()

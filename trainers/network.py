@@ -14,6 +14,7 @@ from nas.modules.activations import TableActivation, refresh
 from search_spaces.compile import to_function
 from search_spaces.expression import params
 from search_spaces.parser import parse
+from trainers import progress
 from trainers.activation import compile_where_it_pays, make_act, uses_table
 from trainers.batches import Batch
 from trainers.data import DataSet
@@ -100,6 +101,7 @@ class Network:
 
     def step(self, batch: Batch, learning_rate: float) -> Tensor:
         """One training step; the loss before it, as a tensor on the device."""
+        progress.step()
         self.lr.fill_(learning_rate)
         if not self._wants_graph:
             return self._step(*batch)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import torch
 from search_spaces.parser import parse
 from trainers.batches import Batches, make_batches
 from trainers.cost import relative_cost
-from trainers.data import DataSet, datasets
+from trainers.data import DataError, DataSet, datasets
 from trainers.environment import environment, keep_freed_memory
 from trainers.loop import Diverged, Metrics, OutOfTime, fit, total_steps
 from trainers.network import Network, network_key
@@ -34,9 +35,22 @@ class _Screened(Exception):
 
 @lru_cache(maxsize=2)
 def load_data(data_json: str) -> DataSet:
-    """A data set, from its component as JSON. It stays in the worker's memory from trial to trial."""
+    """A data set, from its component as JSON. It stays in the worker's memory from trial to trial.
+
+    Variables in its ``root``, such as $DATASETS, are those of this machine.
+    """
     component = Component.from_json(data_json)
-    return datasets.get(component.name)(**component.options)
+    options = component.options
+    if isinstance(options.get("root"), str):
+        options = options | {"root": _expanded(options["root"])}
+    return datasets.get(component.name)(**options)
+
+
+def _expanded(root: str) -> str:
+    expanded = os.path.expandvars(root)
+    if "$" in expanded:
+        raise DataError(f"data.root={root!r}: this machine has no such variable; set it there, or write the folder out")
+    return expanded
 
 
 @lru_cache(maxsize=2)

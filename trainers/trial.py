@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
+from functools import cache
 from typing import Any, Literal, Self
+
+from pydantic import ConfigDict, TypeAdapter, with_config
 
 
 class TrialState(StrEnum):
@@ -31,14 +34,24 @@ PRECISIONS = ("fp32", "bf16")
 
 
 class _Json:
-    """Dataclasses that travel as JSON text."""
+    """Dataclasses that travel as JSON text. What comes back is checked: it may be a stranger's."""
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))  # type: ignore[call-overload]
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        return cls(**json.loads(text))
+        """Raises ValueError for what is none: other keys, or values of other types."""
+        checker: TypeAdapter[Self] = _checker(cls)  # type: ignore[arg-type]
+        return checker.validate_json(text)
+
+
+@cache
+def _checker(kind: type) -> TypeAdapter[Any]:
+    return TypeAdapter(with_config(_STRICT)(kind))
+
+
+_STRICT = ConfigDict(extra="forbid")
 
 
 @dataclass(frozen=True)
@@ -100,10 +113,6 @@ class Relaxation:
     epochs: int | None = None
     attempt: int = 0
 
-    @classmethod
-    def from_values(cls, values: dict[str, Any]) -> Relaxation:
-        return cls(**values | {name: tuple(values[name]) for name in ("unary", "binary", "nary")})
-
 
 @dataclass(frozen=True)
 class Trial(_Json):
@@ -150,19 +159,6 @@ class Trial(_Json):
     relaxation: Relaxation | None = None
     measure_cost: bool = False
 
-    @classmethod
-    def from_json(cls, text: str) -> Self:
-        values = json.loads(text)
-        values["model"] = Component(**values["model"])
-        values["data"] = Component(**values["data"])
-        recipe = values["recipe"]
-        values["recipe"] = Recipe(**{**recipe, "milestones": tuple(recipe.get("milestones", ()))})
-        for name in ("report_epochs", "anneal_epochs"):
-            values[name] = tuple(values.get(name, ()))
-        if values.get("relaxation") is not None:
-            values["relaxation"] = Relaxation.from_values(values["relaxation"])
-        return cls(**values)
-
 
 @dataclass(frozen=True)
 class TrialResult(_Json):
@@ -183,17 +179,11 @@ class TrialResult(_Json):
     """
 
     state: TrialState
-    metrics: dict[str, float] = field(default_factory=dict)
-    history: list[dict[str, float]] = field(default_factory=list)
+    metrics: dict[str, int | float] = field(default_factory=dict)
+    history: list[dict[str, int | float]] = field(default_factory=list)
     reason: str | None = None
     seconds: float = 0.0
     parameters: int | None = None
     environment: dict[str, str] = field(default_factory=dict)
     cost: float | None = None
     weights: list[list[float]] | None = None
-
-    @classmethod
-    def from_json(cls, text: str) -> Self:
-        values = json.loads(text)
-        values["state"] = TrialState(values["state"])
-        return cls(**values)

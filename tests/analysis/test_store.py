@@ -71,7 +71,7 @@ def test_a_reader_sees_a_study_while_it_is_written_and_cannot_write_it(tmp_path)
             assert len(reader.records()) == 1
             writer.launch(record(2))
             assert len(reader.records()) == 2
-            with pytest.raises(sqlite3.OperationalError, match="readonly"):
+            with pytest.raises(StoreError, match="readonly"):
                 reader.put("config", {})
 
 

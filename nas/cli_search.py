@@ -1,0 +1,142 @@
+"""The commands ``nas search`` and ``nas resume``, and where they run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from nas.console import console, status
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from nas.runs import Run
+
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A study's directory.")]
+_WHERE = "Where it runs"
+Address = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="A Ray cluster: auto, HOST:PORT or ray://HOST:PORT. [dim]\\[none: this machine][/dim]",
+        rich_help_panel=_WHERE,
+    ),
+]
+GpusPerTrial = Annotated[
+    float | None,
+    typer.Option(min=0, help="Such as 0.25. [dim]\\[as many trials as fit its memory][/dim]", rich_help_panel=_WHERE),
+]
+CpusPerTrial = Annotated[float | None, typer.Option(min=0.01, help="[dim]\\[1][/dim]", rich_help_panel=_WHERE)]
+MaxConcurrent = Annotated[
+    int | None, typer.Option(min=1, help="Trials at a time. [dim]\\[as many as fit][/dim]", rich_help_panel=_WHERE)
+]
+
+
+def search(
+    config: Annotated[str, typer.Argument(metavar="CONFIG", help="A YAML file, or a shipped name such as digits.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Such as search.trials=50 model.width=16.")
+    ] = None,
+    run: Annotated[
+        Path | None, typer.Option("--run", metavar="DIR", help="The study's directory. [dim]\\[runs/NAME-DATE][/dim]")
+    ] = None,
+    address: Address = None,
+    gpus_per_trial: GpusPerTrial = None,
+    cpus_per_trial: CpusPerTrial = None,
+    max_concurrent: MaxConcurrent = None,
+) -> None:
+    """Start a search, print its leaderboard and export its winner."""
+    from nas.config import load_config
+    from nas.runs import create_run, default_run_path
+
+    where = as_overrides(address, gpus_per_trial, cpus_per_trial, max_concurrent)
+    with status("looking at the space"):
+        experiment = load_config(config, [*(overrides or []), *where])
+    with create_run(experiment, run or default_run_path(experiment)) as created:
+        _execute(created)
+
+
+def resume(
+    run: RunArgument,
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Such as workers=2 ray.hang_seconds=60.")
+    ] = None,
+    address: Address = None,
+    gpus_per_trial: GpusPerTrial = None,
+    cpus_per_trial: CpusPerTrial = None,
+    max_concurrent: MaxConcurrent = None,
+) -> None:
+    """Go on with a search that was interrupted. Nothing that was finished is trained again."""
+    from nas.config import elsewhere
+    from nas.runs import open_run
+
+    where = [*(overrides or []), *as_overrides(address, gpus_per_trial, cpus_per_trial, max_concurrent)]
+    with open_run(run, lambda config: elsewhere(config, where) if where else config) as opened:
+        _execute(opened)
+
+
+def as_overrides(
+    address: str | None, gpus_per_trial: float | None, cpus_per_trial: float | None, max_concurrent: int | None
+) -> list[str]:
+    """Options as keys of a configuration."""
+    keys = {
+        "ray.address": address,
+        "ray.gpus_per_trial": gpus_per_trial,
+        "ray.cpus_per_trial": cpus_per_trial,
+        "workers": max_concurrent,
+    }
+    return [f"{key}={value}" for key, value in keys.items() if value is not None]
+
+
+def _execute(run: Run) -> None:
+    from analysis.leaderboard import leaderboard as build
+    from nas.export import export_top
+    from nas.progress import ProgressView
+    from nas.runs import execute, settle_precision
+
+    terminal = console()
+    with status("measuring which precision is faster here"):
+        settle_precision(run)
+    search = execute(run, lambda search: ProgressView(search, terminal, str(run.path)))
+    if not search.done:
+        terminal.print(f"Interrupted. To go on: nas resume {run.path}", markup=False, soft_wrap=True)
+        raise typer.Exit(130)
+    for failure in _failed_relaxations(run):
+        terminal.print(f"A relaxed network failed: {failure}", markup=False, soft_wrap=True)
+    rows = build(run.store)
+    top = 20 if run.config.retrain.top == "all" else run.config.retrain.top
+    print_leaderboard(rows.head(top + len(run.config.baselines)))
+    if not (rows["found"] & (rows["state"] == "COMPLETE")).any():
+        terminal.print("No candidate completed its training, so there is nothing to export; the reasons:")
+        for reason, count in rows["reason"].value_counts().head(3).items():
+            terminal.print(f"  {count} x {reason}", markup=False)
+        raise typer.Exit(1)
+    winner = export_top(run.path, 1, run.path / "export")[0]
+    asked = search.proposals
+    terminal.print(
+        f"\n{asked['asked']} candidates were asked for: {asked['duplicates']} were functions known already, "
+        f"{asked['filtered']} were not finite or affine and never trained.",
+        style="dim",
+        soft_wrap=True,
+    )
+    terminal.print(f"\nLeaderboard:     nas leaderboard {run.path}", markup=False, soft_wrap=True)
+    terminal.print(f"Exported winner: {winner}", markup=False, soft_wrap=True)
+
+
+def _failed_relaxations(run: Run) -> list[str]:
+    """Why; a strategy that learns nothing from one goes on in random order, which should not go unnoticed."""
+    from nas.search import RELAX
+
+    results = [record.result for record in run.store.records() if record.trial.stage == RELAX]
+    return [str(result.reason) for result in results if result is not None and result.state == "FAIL"]
+
+
+def print_leaderboard(rows: DataFrame) -> None:
+    """With the note that explains it."""
+    from nas.tables import leaderboard_note, leaderboard_table
+
+    terminal = console()
+    terminal.print(leaderboard_table(rows, terminal.width))
+    terminal.print(leaderboard_note(rows), style="dim", markup=False)

@@ -1,0 +1,71 @@
+"""What ``nas doctor`` finds."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from nas.cluster.environment import settle
+from nas.config import load_config
+
+if TYPE_CHECKING:
+    from nas.cluster.preflight import Machine
+
+
+def examination(config: str | None, overrides: list[str], address: str | None) -> tuple[list[Machine], list[str]]:
+    """This machine and those of a cluster, and what is in the way of a run.
+
+    Args:
+        config: to rehearse, or None.
+        overrides: of its keys.
+        address: of a cluster; None for a Ray of our own on this machine.
+
+    Raises:
+        ConfigError: all that is wrong with the configuration.
+        AddressError, WorkersError: no cluster answers, or lets us in.
+    """
+    from nas.cluster.address import check_reachable
+
+    where = [] if address is None else [f"ray.address={address}"]
+    experiment = None if config is None else load_config(config, [*overrides, *where])
+    if address is not None:
+        check_reachable(address)
+    settle(address)
+    from nas.cluster.preflight import faults
+    from nas.cluster.run import examine_all
+
+    machines = examine_all(experiment, address)
+    return machines, faults(machines)
+
+
+def machines_table(machines: list[Machine]) -> Table:
+    """A row each."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("machine", "cores", "GPUs", "memory", "/dev/shm", "python", "torch", "ray", "nas", "processor"):
+        table.add_column(name, justify="right" if name in ("cores", "GPUs", "memory", "/dev/shm") else "left")
+    for machine in machines:
+        versions = [machine.versions.get(name, "?") for name in ("python", "torch", "ray", "code")]
+        table.add_row(
+            machine.address,
+            f"{machine.cores:g}",
+            f"{machine.gpus:g}",
+            _size(machine.memory),
+            _size(machine.shared_memory),
+            *versions,
+            machine.processor,
+        )
+    return table
+
+
+def _size(number: float | None) -> str:
+    return "" if number is None else f"{number / 1e9:.1f} GB"
+
+
+def advice() -> list[str]:
+    """What this machine lacks, and what that costs."""
+    found = []
+    if shutil.which("cc") is None:
+        found.append("No C compiler (cc): bf16 activations on CPUs take torch's own look-up, which is slower.")
+    return found

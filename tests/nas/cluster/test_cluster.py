@@ -1,0 +1,200 @@
+"""Searches on a cluster of two real nodes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import psutil
+import pytest
+
+from analysis.store import Store
+from nas.check import check_run
+from tests.processes import wait_for
+from tests.two_nodes import TwoNodes, environment, two_nodes
+
+SMALL = ["pruning=null", "retrain={top: 1, seeds: 1}", "baselines=[ReLU]", "model.width=4", "trial.epochs=2"]
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    with two_nodes(dashboard=True) as found:
+        yield found
+
+
+def nas(*arguments: str, cwd: Path | None = None) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-m", "nas", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+        cwd=cwd,
+    )
+
+
+def outputs(process: subprocess.Popen, code: int = 0) -> str:
+    out, err = process.communicate(timeout=240)
+    assert process.returncode == code, out + err
+    assert "Traceback" not in err, err
+    return out + err
+
+
+def records(run: Path):
+    if not (run / "study.db").exists():
+        return []
+    with contextlib.suppress(ValueError), Store.open(run) as store:
+        return store.records()
+    return []
+
+
+def trains(raylet: int) -> bool:
+    """Whether a worker of a node runs a trial."""
+    with contextlib.suppress(psutil.Error):
+        return any("ImplicitFunc.train" in " ".join(p.cmdline()) for p in psutil.Process(raylet).children())
+    return False
+
+
+def whole(run: Path, trials: int) -> Counter[int]:
+    """Every candidate was trained once; how often each trial was started."""
+    assert check_run(run)[0] == []
+    with Store.open(run) as store:
+        rows = store.records()
+        assert sum(r.trial.stage == "search" for r in rows) == trials
+        assert all(r.result is not None for r in rows)
+        return Counter(store.attempts(r.trial.id) for r in rows)
+
+
+def test_our_packages_travel_and_trials_spread_over_both_nodes(cluster: TwoNodes, tmp_path):
+    """From a folder whose packages have the names of ours, too."""
+    (tmp_path / "trainers").mkdir()
+    (tmp_path / "trainers" / "__init__.py").write_text("raise ImportError('not this one')")
+    run = tmp_path / "study"
+    script, long = str(Path(sys.executable).with_name("nas")), ["trial.epochs=6", "search.trials=8"]
+    process = subprocess.Popen(
+        [script, "search", "digits", *SMALL, *long, "--address", cluster.address, "--run", str(run)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+        cwd=tmp_path,
+    )
+    wait_for(lambda: all(trains(raylet) for raylet in cluster.raylets), "a trial on each node", 120)
+    outputs(process)
+    assert whole(run, 8) == {1: 10}
+    members = psutil.Process(cluster.raylets[0]).parent().children(recursive=True)
+    connections = [connection for member in members for connection in member.net_connections(kind="inet")]
+    listening = {c.laddr.ip.removeprefix("::ffff:") for c in connections if c.status == psutil.CONN_LISTEN}
+    assert listening == {"127.0.0.1"}
+
+
+def test_from_outside_by_ray_client(cluster: TwoNodes, tmp_path):
+    """The driver, and with it the store, is here; Tune is there. Pruning works through the distance as well."""
+    run = tmp_path / "study"
+    pruned = ["trial.epochs=3", "pruning={rungs: [1], reduction_factor: 8}", "trial.precision=auto"]
+    outputs(nas("search", "digits", *SMALL, *pruned, "search.trials=8", "--address", cluster.client, "--run", str(run)))
+    whole(run, 8)
+    states = Counter(r.result.state for r in records(run))
+    assert states["PRUNED"]
+    assert states["COMPLETE"]
+
+
+def test_a_job_is_handed_over_watched_stopped_and_resumed(cluster: TwoNodes, tmp_path):
+    run, at = tmp_path / "study", ["--address", str(cluster.job_server)]
+    said = outputs(nas("submit", "digits", *SMALL, "search.trials=200", "--run", str(run), *at))
+    job = said.split(":")[0]
+    wait_for(lambda: len(records(run)) >= 3, "trials of the job", 120)
+    assert "RUNNING" in outputs(nas("status", *at))
+    assert "searched" in outputs(nas("status", job, *at))
+    said = outputs(nas("stop", job, *at))
+    assert f"nas submit --resume {run}" in said
+    assert re.search("STOPPED|FAILED|SUCCEEDED", said)
+    before = {r.trial.id: r.result for r in records(run) if r.result is not None}
+    job = outputs(nas("submit", "--resume", str(run), *at)).split(":")[0]
+    wait_for(lambda: sum(r.result is not None for r in records(run)) > len(before) + 2, "it goes on", 120)
+    outputs(nas("stop", job, *at))
+    after = {r.trial.id: r.result for r in records(run)}
+    assert {number: after[number] for number in before} == before
+    assert check_run(run)[0] == []
+
+
+def test_data_that_a_machine_lacks_is_said_before_anything_starts(cluster: TwoNodes, tmp_path):
+    missing = ["data={name: cifar10, root: /nowhere}", *SMALL, "--address", cluster.address]
+    said = outputs(nas("search", "cifar10_resnet8", *missing, "--run", str(tmp_path / "study")), code=2)
+    assert "127.0.0.1: data set 'cifar10': '/nowhere' has neither" in said
+    assert not records(tmp_path / "study")
+    variable = ["data={name: cifar10, root: $NO_SUCH/cifar10}", *SMALL, "--address", cluster.address]
+    said = outputs(nas("search", "cifar10_resnet8", *variable, "--run", str(tmp_path / "other")), code=2)
+    assert "this machine has no such variable" in said
+    assert "no such variable" in outputs(nas("doctor", "cifar10_resnet8", *variable), code=1)
+
+
+def test_doctor_looks_at_every_machine(cluster: TwoNodes):
+    said = outputs(nas("doctor", "digits", "--address", cluster.address))
+    assert said.count("127.0.0.1") == 2
+    assert "Nothing is in the way of a run." in said
+
+
+def test_a_node_is_killed_in_mid_run(tmp_path):
+    """The run ends with every candidate trained, on the node that is left."""
+    run = tmp_path / "study"
+    with two_nodes() as pair:
+        long = ["trial.epochs=15", "search.trials=8"]
+        process = nas("search", "digits", *SMALL, *long, "--address", pair.address, "--run", str(run))
+        wait_for(lambda: all(trains(raylet) for raylet in pair.raylets), "a trial on each node", 120)
+        os.kill(pair.raylets[1], signal.SIGKILL)
+        outputs(process)
+    attempts = whole(run, 8)
+    assert set(attempts) <= {1, 2}
+    assert attempts[2] == 1  # the trial that was lost was trained again
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["search", "digits", "--address", "127.0.0.1:1"], "nothing answers at ray.address=127.0.0.1:1"),
+        (["search", "digits", "--address", "ray://127.0.0.1:1"], "nothing answers at ray.address=ray://127.0.0.1:1"),
+        (["search", "digits", "--address", "here!"], "an address is auto, HOST:PORT or ray://HOST:PORT, got 'here!'"),
+        (["search", "digits", "--address", "auto"], "no Ray cluster lets us in at auto"),
+        (["doctor", "--address", "127.0.0.1:1"], "nothing answers"),
+        (["status", "--address", "http://127.0.0.1:1"], "nothing answers"),
+        (["status", "--address", "127.0.0.1"], "a job server's address is http://HOST:PORT"),
+        (["submit", "digits"], "nothing answers"),
+    ],
+)
+def test_addresses_where_nothing_is(tmp_path, arguments, words):
+    begin = time.monotonic()
+    where = ["--run", str(tmp_path / "study")] if arguments[0] == "search" else []
+    assert words in outputs(nas(*arguments, *where, cwd=tmp_path), code=2)
+    assert time.monotonic() - begin < 60
+
+
+def test_a_token_that_is_not_the_clusters(cluster: TwoNodes, tmp_path):
+    wrong = environment() | {"RAY_AUTH_TOKEN": "f" * 64}
+    process = subprocess.run(
+        [sys.executable, "-m", "nas", "search", "digits", "--address", cluster.address, "--run", str(tmp_path / "s")],
+        capture_output=True,
+        text=True,
+        env=wrong,
+        timeout=120,
+    )
+    assert process.returncode == 2, process.stdout + process.stderr
+    assert "RAY_AUTH_TOKEN" in process.stderr
+    assert "Traceback" not in process.stderr
+
+
+def test_the_examples_of_clusters_are_what_ray_reads():
+    import yaml
+    from ray.autoscaler._private.util import prepare_config, validate_config
+
+    folder = Path("docs/cluster")
+    validate_config(prepare_config(yaml.safe_load((folder / "ray-cluster.yaml").read_text())))
+    kinds = [part["kind"] for part in yaml.safe_load_all((folder / "kuberay.yaml").read_text())]
+    assert kinds == ["RayCluster", "NetworkPolicy"]

@@ -1,0 +1,21 @@
+"""Searches that are broken in mid-run: nothing lost, nothing doubled. ``tests/faults.py`` has all faults and any number
+of rounds."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.faults import FAULTS, play, possible
+
+BY_NAME = {fault.name: fault for fault in FAULTS}
+QUICK = {"kill -9 of a worker", "kill -9 of the driver", "user's model: native_hang", "the run's directory removed"}
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in BY_NAME]
+)
+def test_nothing_is_lost_and_nothing_doubled(name):
+    if not possible(BY_NAME[name]):
+        pytest.skip("mounting a file system needs root")
+    outcome = play(BY_NAME[name], seed=1)
+    assert (outcome.lost, outcome.doubled) == (0, 0)
