@@ -53,7 +53,6 @@ import ctypes, os, time
 import torch
 from torch import nn
 from trainers.models import models
-from trainers.models.resnet import resnet8
 KEPT = []
 class Faulty(nn.Module):
     def __init__(self, inner, fault):
@@ -77,7 +76,7 @@ class Faulty(nn.Module):
         return self.inner(x)
 @models.register("faulty")
 def faulty(act, input_shape, num_outputs, *, fault: str = "", width: int = 4) -> nn.Module:
-    return Faulty(resnet8(act, input_shape, num_outputs, width=width), fault)
+    return Faulty(models.get("resnet8")(act, input_shape, num_outputs, width=width), fault)
 '''
 
 CLOCK = r"""

@@ -8,7 +8,7 @@ import pytest
 from tests.faults import FAULTS, play, possible
 
 BY_NAME = {fault.name: fault for fault in FAULTS}
-QUICK = {"kill -9 of a worker", "kill -9 of the driver", "user's model: native_hang", "the run's directory removed"}
+QUICK = {"user's model: native_hang", "the run's directory removed"}  # kills are in tests/nas/cluster/test_tune.py
 
 
 @pytest.mark.parametrize(

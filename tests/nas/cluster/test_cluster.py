@@ -95,6 +95,7 @@ def test_our_packages_travel_and_trials_spread_over_both_nodes(cluster: TwoNodes
     assert listening == {"127.0.0.1"}
 
 
+@pytest.mark.slow
 def test_from_outside_by_ray_client(cluster: TwoNodes, tmp_path):
     """The driver, and with it the store, is here; Tune is there. Pruning works through the distance as well."""
     run = tmp_path / "study"
@@ -106,6 +107,7 @@ def test_from_outside_by_ray_client(cluster: TwoNodes, tmp_path):
     assert states["COMPLETE"]
 
 
+@pytest.mark.slow
 def test_a_job_is_handed_over_watched_stopped_and_resumed(cluster: TwoNodes, tmp_path):
     run, at = tmp_path / "study", ["--address", str(cluster.job_server)]
     said = outputs(nas("submit", "digits", *SMALL, "search.trials=200", "--run", str(run), *at))
@@ -125,6 +127,7 @@ def test_a_job_is_handed_over_watched_stopped_and_resumed(cluster: TwoNodes, tmp
     assert check_run(run)[0] == []
 
 
+@pytest.mark.slow
 def test_data_that_a_machine_lacks_is_said_before_anything_starts(cluster: TwoNodes, tmp_path):
     missing = ["data={name: cifar10, root: /nowhere}", *SMALL, "--address", cluster.address]
     said = outputs(nas("search", "cifar10_resnet8", *missing, "--run", str(tmp_path / "study")), code=2)
@@ -136,6 +139,7 @@ def test_data_that_a_machine_lacks_is_said_before_anything_starts(cluster: TwoNo
     assert "no such variable" in outputs(nas("doctor", "cifar10_resnet8", *variable), code=1)
 
 
+@pytest.mark.slow
 def test_doctor_looks_at_every_machine(cluster: TwoNodes):
     said = outputs(nas("doctor", "digits", "--address", cluster.address))
     assert said.count("127.0.0.1") == 2
@@ -176,6 +180,7 @@ def test_addresses_where_nothing_is(tmp_path, arguments, words):
     assert time.monotonic() - begin < 60
 
 
+@pytest.mark.slow
 def test_a_token_that_is_not_the_clusters(cluster: TwoNodes, tmp_path):
     wrong = environment() | {"RAY_AUTH_TOKEN": "f" * 64}
     process = subprocess.run(
