@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
-import signal
 import subprocess
 import sys
 import time
@@ -72,6 +70,7 @@ def whole(run: Path, trials: int) -> Counter[int]:
         return Counter(store.attempts(r.trial.id) for r in rows)
 
 
+@pytest.mark.slow
 def test_our_packages_travel_and_trials_spread_over_both_nodes(cluster: TwoNodes, tmp_path):
     """From a folder whose packages have the names of ours, too."""
     (tmp_path / "trainers").mkdir()
@@ -150,12 +149,14 @@ def test_a_node_is_killed_in_mid_run(tmp_path):
     """The run ends with every candidate trained, on the node that is left."""
     run = tmp_path / "study"
     with two_nodes() as pair:
-        long = ["trial.epochs=15", "search.trials=8"]
+        long = ["trial.epochs=60", "search.trials=6"]
         process = nas("search", "digits", *SMALL, *long, "--address", pair.address, "--run", str(run))
         wait_for(lambda: all(trains(raylet) for raylet in pair.raylets), "a trial on each node", 120)
-        os.kill(pair.raylets[1], signal.SIGKILL)
+        node = psutil.Process(pair.raylets[1])
+        for member in [*node.children(recursive=True), node]:  # a machine takes all its processes with it
+            member.kill()
         outputs(process)
-    attempts = whole(run, 8)
+    attempts = whole(run, 6)
     assert set(attempts) <= {1, 2}
     assert attempts[2] == 1  # the trial that was lost was trained again
 
@@ -164,13 +165,10 @@ def test_a_node_is_killed_in_mid_run(tmp_path):
     ("arguments", "words"),
     [
         (["search", "digits", "--address", "127.0.0.1:1"], "nothing answers at ray.address=127.0.0.1:1"),
-        (["search", "digits", "--address", "ray://127.0.0.1:1"], "nothing answers at ray.address=ray://127.0.0.1:1"),
         (["search", "digits", "--address", "here!"], "an address is auto, HOST:PORT or ray://HOST:PORT, got 'here!'"),
-        (["search", "digits", "--address", "auto"], "no Ray cluster lets us in at auto"),
         (["doctor", "--address", "127.0.0.1:1"], "nothing answers"),
         (["status", "--address", "http://127.0.0.1:1"], "nothing answers"),
         (["status", "--address", "127.0.0.1"], "a job server's address is http://HOST:PORT"),
-        (["submit", "digits"], "nothing answers"),
     ],
 )
 def test_addresses_where_nothing_is(tmp_path, arguments, words):
