@@ -1,21 +1,27 @@
-"""Starting the command line as a user does, and looking after its processes."""
+"""Starting the command line as a user does, looking after its processes, and into the store that they fill."""
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 
+from analysis.store import Store
 
-def start(*arguments: str) -> subprocess.Popen:
+
+def start(*arguments: str, env: dict[str, str] | None = None, cwd: Path | None = None) -> subprocess.Popen:
     return subprocess.Popen(
         [sys.executable, "-m", "nas", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        env=env,
+        cwd=cwd,
     )
 
 
@@ -24,6 +30,16 @@ def family(pid: int) -> list[psutil.Process]:
         return psutil.Process(pid).children(recursive=True)
     except psutil.NoSuchProcess:
         return []
+
+
+def training(pid: int) -> list[psutil.Process]:
+    """The processes that train now, of those that a driver or a raylet started."""
+    found = []
+    for member in family(pid):
+        with contextlib.suppress(psutil.Error):
+            if "ImplicitFunc.train" in " ".join(member.cmdline()):
+                found.append(member)
+    return found
 
 
 def wait_for(condition, what: str, seconds: float = 90):
@@ -37,3 +53,18 @@ def wait_for(condition, what: str, seconds: float = 90):
 
 def is_running(pid: int) -> bool:
     return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+
+
+def records(run: Path):
+    """Of a study that may be just being created."""
+    if not (run / "study.db").exists():
+        return []
+    with contextlib.suppress(ValueError), Store.open(run) as store:
+        return store.records()
+    return []
+
+
+def attempts(run: Path) -> dict[int, int]:
+    """How often each trial was started, by its number."""
+    with Store.open(run) as store:
+        return {record.trial.id: store.attempts(record.trial.id) for record in store.records()}

@@ -1,11 +1,14 @@
-"""Searches that are broken in mid-run: nothing lost, nothing doubled. ``tests/faults.py`` has all faults and any number
-of rounds."""
+"""Searches that are broken in mid-run: nothing lost, nothing doubled.
+
+``python -m tests.faults`` plays any number of rounds of each fault.
+"""
 
 from __future__ import annotations
 
 import pytest
 
-from tests.faults import FAULTS, play, possible
+from tests.faults.rounds import play, possible
+from tests.faults.strikes import FAULTS
 
 BY_NAME = {fault.name: fault for fault in FAULTS}
 QUICK = {"user's model: native_hang", "the run's directory removed"}  # kills are in tests/nas/cluster/test_tune.py

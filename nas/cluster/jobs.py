@@ -35,7 +35,6 @@ class Job:
         run: its directory on the cluster's head.
         started: seconds since the epoch; None if it has not.
         ended: likewise.
-        message: Ray's own, of a job that failed.
     """
 
     id: str
@@ -43,7 +42,6 @@ class Job:
     run: str
     started: float | None
     ended: float | None
-    message: str
 
 
 class Jobs:
@@ -133,7 +131,6 @@ def _job(details: JobDetails) -> Job:
         run=(details.metadata or {}).get(_OURS, ""),
         started=seconds(details.start_time),
         ended=seconds(details.end_time),
-        message=details.message or "",
     )
 
 

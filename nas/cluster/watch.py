@@ -16,6 +16,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 from trainers import progress
 
@@ -46,7 +47,8 @@ def watched(limits: Limits, say: Callable[[str], None], beat: Callable[[], None]
         beat: called now and then as long as Python runs.
     """
     over = threading.Event()
-    watch = _Watch(limits, say, beat, threading.get_ident())
+    watch = _Watch(limits, say, beat, threading.get_ident(), resident_bytes() if _Watch.used else 0)
+    _Watch.used = True
     watcher = threading.Thread(target=watch.until, args=(over,), daemon=True)
     watcher.start()
     try:
@@ -59,10 +61,21 @@ def watched(limits: Limits, say: Callable[[str], None], beat: Callable[[], None]
 
 @dataclass
 class _Watch:
+    """Over one training.
+
+    Attributes:
+        limits: as above, like ``say`` and ``beat``.
+        thread: that trains.
+        before: bytes that earlier trainings in this process have left behind.
+        used: whether this process has trained before.
+    """
+
     limits: Limits
     say: Callable[[str], None]
     beat: Callable[[], None]
     thread: int
+    before: int
+    used: ClassVar[bool] = False
 
     def until(self, over: threading.Event) -> None:
         """Look every second, until it is over or a limit is passed."""
@@ -80,25 +93,25 @@ class _Watch:
                 beaten = now
                 with contextlib.suppress(Exception):
                     self.beat()
-            self._end_if(_fault(self.limits, now - since, self.thread))
+            if hang is not None and now - since > hang:
+                self._end(f"hung: no step for {hang:g} s (ray.hang_seconds){_place(self.thread)}")
+            self._look_at_memory()
 
-    def _end_if(self, fault: str | None) -> None:
+    def _look_at_memory(self) -> None:
+        limit, memory = self.limits.memory, resident_bytes()
+        if limit is None or memory <= limit:
+            return
+        if memory - self.before < limit / 2:
+            self._end(None)  # it is not this training that took it: it is run again, in a process of its own
+        self._end(
+            f"out of memory: its process had {memory / 1e9:.1f} GB, and may have {limit / 1e9:.1f} (ray.max_memory_gb)"
+        )
+
+    def _end(self, fault: str | None) -> None:
         if fault is not None:
             with contextlib.suppress(Exception):  # whatever keeps the reason from being said, the process ends
                 self.say(fault)
-            os._exit(1)
-
-
-def _fault(limits: Limits, idle: float, watched_thread: int) -> str | None:
-    if limits.hang_seconds is not None and idle > limits.hang_seconds:
-        return f"hung: no step for {limits.hang_seconds:g} s (ray.hang_seconds){_place(watched_thread)}"
-    memory = resident_bytes()
-    if limits.memory is not None and memory > limits.memory:
-        return (
-            f"out of memory: its process had {memory / 1e9:.1f} GB, and may have {limits.memory / 1e9:.1f} "
-            "(ray.max_memory_gb)"
-        )
-    return None
+        os._exit(1)
 
 
 def _place(thread: int) -> str:

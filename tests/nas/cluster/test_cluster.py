@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 import subprocess
 import sys
@@ -13,9 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from analysis.store import Store
 from nas.check import check_run
-from tests.processes import wait_for
+from tests.processes import attempts, records, start, training, wait_for
 from tests.two_nodes import TwoNodes, environment, two_nodes
 
 SMALL = ["pruning=null", "retrain={top: 1, seeds: 1}", "baselines=[ReLU]", "model.width=4", "trial.epochs=2"]
@@ -28,14 +26,7 @@ def cluster():
 
 
 def nas(*arguments: str, cwd: Path | None = None) -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, "-m", "nas", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment(),
-        cwd=cwd,
-    )
+    return start(*arguments, env=environment(), cwd=cwd)
 
 
 def outputs(process: subprocess.Popen, code: int = 0) -> str:
@@ -45,29 +36,13 @@ def outputs(process: subprocess.Popen, code: int = 0) -> str:
     return out + err
 
 
-def records(run: Path):
-    if not (run / "study.db").exists():
-        return []
-    with contextlib.suppress(ValueError), Store.open(run) as store:
-        return store.records()
-    return []
-
-
-def trains(raylet: int) -> bool:
-    """Whether a worker of a node runs a trial."""
-    with contextlib.suppress(psutil.Error):
-        return any("ImplicitFunc.train" in " ".join(p.cmdline()) for p in psutil.Process(raylet).children())
-    return False
-
-
 def whole(run: Path, trials: int) -> Counter[int]:
     """Every candidate was trained once; how often each trial was started."""
     assert check_run(run)[0] == []
-    with Store.open(run) as store:
-        rows = store.records()
-        assert sum(r.trial.stage == "search" for r in rows) == trials
-        assert all(r.result is not None for r in rows)
-        return Counter(store.attempts(r.trial.id) for r in rows)
+    rows = records(run)
+    assert sum(r.trial.stage == "search" for r in rows) == trials
+    assert all(r.result is not None for r in rows)
+    return Counter(attempts(run).values())
 
 
 @pytest.mark.slow
@@ -85,7 +60,7 @@ def test_our_packages_travel_and_trials_spread_over_both_nodes(cluster: TwoNodes
         env=environment(),
         cwd=tmp_path,
     )
-    wait_for(lambda: all(trains(raylet) for raylet in cluster.raylets), "a trial on each node", 120)
+    wait_for(lambda: all(training(raylet) for raylet in cluster.raylets), "a trial on each node", 120)
     outputs(process)
     assert whole(run, 8) == {1: 10}
     members = psutil.Process(cluster.raylets[0]).parent().children(recursive=True)
@@ -151,23 +126,24 @@ def test_a_node_is_killed_in_mid_run(tmp_path):
     with two_nodes() as pair:
         long = ["trial.epochs=60", "search.trials=6"]
         process = nas("search", "digits", *SMALL, *long, "--address", pair.address, "--run", str(run))
-        wait_for(lambda: all(trains(raylet) for raylet in pair.raylets), "a trial on each node", 120)
+        wait_for(lambda: all(training(raylet) for raylet in pair.raylets), "a trial on each node", 120)
         node = psutil.Process(pair.raylets[1])
         for member in [*node.children(recursive=True), node]:  # a machine takes all its processes with it
             member.kill()
         outputs(process)
-    attempts = whole(run, 6)
-    assert set(attempts) <= {1, 2}
-    assert attempts[2] == 1  # the trial that was lost was trained again
+    tries = whole(run, 6)
+    assert set(tries) <= {1, 2}
+    assert tries[2] == 1  # the trial that was lost was trained again
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["search", "digits", "--address", "127.0.0.1:1"], "nothing answers at ray.address=127.0.0.1:1"),
+        (["search", "digits", "--address", "127.0.0.1:1"], "nothing answers at 127.0.0.1:1 (Connection refused)"),
         (["search", "digits", "--address", "here!"], "an address is auto, HOST:PORT or ray://HOST:PORT, got 'here!'"),
         (["doctor", "--address", "127.0.0.1:1"], "nothing answers"),
         (["status", "--address", "http://127.0.0.1:1"], "nothing answers"),
+        (["status", "--address", "http://127.0.0.1:1/jobs"], "an address is HOST:PORT"),
         (["status", "--address", "127.0.0.1"], "a job server's address is http://HOST:PORT"),
     ],
 )

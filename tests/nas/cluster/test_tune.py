@@ -15,8 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from analysis.store import Store
-from tests.processes import family, is_running, start, wait_for
+from tests.processes import attempts, family, is_running, records, start, training, wait_for
 from trainers.trial import TrialState
 
 SMALL = [
@@ -35,16 +34,6 @@ def finish(process: subprocess.Popen) -> str:
     assert process.returncode == 0, out + err
     assert err == "", err  # nothing of Ray's chatter
     return out
-
-
-def records(path: Path):
-    if not (path / "study.db").exists():
-        return []
-    try:
-        with Store.open(path) as store:
-            return store.records()
-    except ValueError:  # being created
-        return []
 
 
 def finished(path: Path, at_least: int):
@@ -133,7 +122,7 @@ def training_worker(process: subprocess.Popen, run: Path) -> psutil.Process | No
     """A process that trains, once a trial has ended."""
     if not finished(run, 1):
         return None
-    return next((m for m in workers_of(process.pid) if "ImplicitFunc.train" in " ".join(m.cmdline())), None)
+    return next(iter(training(process.pid)), None)
 
 
 def test_a_trial_whose_worker_is_lost_is_trained_again(tmp_path):
@@ -142,10 +131,8 @@ def test_a_trial_whose_worker_is_lost_is_trained_again(tmp_path):
     process = start("search", "digits", *SMALL, *short, "--run", str(run))
     wait_for(lambda: training_worker(process, run), "a worker in training").kill()
     finish(process)
-    with Store.open(run) as store:
-        rows = store.records()
-        attempts = [store.attempts(r.trial.id) for r in rows]
-    assert sorted(attempts) == [1] * (len(rows) - 1) + [2]
+    rows = records(run)
+    assert sorted(attempts(run).values()) == [1] * (len(rows) - 1) + [2]
     assert not [r.result.reason for r in rows if "worker" in (r.result.reason or "")]
     assert Counter(r.trial.stage for r in rows)["search"] == 4
 

@@ -31,6 +31,13 @@ LEAK = (
     "    kept = []\n"
     "    while True: kept.append(bytearray(b'x' * 10_000_000)); progress.step(); time.sleep(0.02)"
 )
+# an earlier training of the process has kept most of the memory
+LEFT_BEHIND = (
+    "from nas.cluster.watch import resident_bytes\n"
+    "with watched(Limits(), say, beat): kept = [bytearray(b'x' * 10_000_000) for _ in range(40)]\n"
+    "with watched(Limits(memory=resident_bytes() + 50_000_000), say, beat):\n"
+    "    while True: kept.append(bytearray(b'x' * 10_000_000)); progress.step(); time.sleep(0.2)"
+)
 STEADY = (
     "with watched(Limits(hang_seconds=2, memory=10**11), say, beat):\n"
     "    for _ in range(40): progress.step(); time.sleep(0.1)\n"
@@ -65,6 +72,12 @@ def test_one_that_takes_too_much_memory_is_ended():
     assert code == 1
     assert "out of memory: its process had" in out
     assert "ray.max_memory_gb" in out
+
+
+def test_one_in_a_process_that_others_have_filled_is_ended_without_blame():
+    """So that it is run again, in another process."""
+    code, out, _ = run(LEFT_BEHIND)
+    assert (code, out) == (1, "")
 
 
 def test_one_that_goes_on_is_left_alone_and_so_is_what_comes_after():
