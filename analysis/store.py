@@ -47,6 +47,10 @@ CREATE TABLE trials (
     result TEXT
 );
 """
+_INDEXES = """
+CREATE INDEX IF NOT EXISTS launches ON trials (launched);
+CREATE INDEX IF NOT EXISTS ends ON trials (finished);
+"""  # without them every event would read the whole table to find its number
 
 
 Row = dict[str, Any]
@@ -123,6 +127,7 @@ class Store:
                 store.records()
                 _About.model_validate(dict(store.notes()))
             if write:
+                db.executescript(_INDEXES)
                 db.execute("PRAGMA journal_mode=WAL")
                 db.execute("PRAGMA synchronous=FULL")  # a power cut loses nothing, either
         except OSError as error:
@@ -295,7 +300,8 @@ class Store:
 
 
 _RECORD = "trial, function_key, formula, known_name, result, likeness"
-_NEXT_EVENT = "(SELECT 1 + MAX(IFNULL(MAX(launched), 0), IFNULL(MAX(finished), 0)) FROM trials)"
+_LAST_EVENTS = "IFNULL((SELECT MAX(launched) FROM trials), 0), IFNULL((SELECT MAX(finished) FROM trials), 0)"
+_NEXT_EVENT = f"(SELECT 1 + MAX({_LAST_EVENTS}))"
 
 
 class _About(BaseModel):

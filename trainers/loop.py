@@ -29,7 +29,7 @@ class OutOfTime(Exception):
 
 
 def fit(network: Network, batches: Batches, trial: Trial, report: Report) -> None:
-    """Train a network in place and report metrics after every epoch.
+    """Train a network in place and report metrics after every epoch; of a test set at the end only.
 
     Raises:
         Diverged: the training or validation loss is not finite.
@@ -51,8 +51,10 @@ def fit(network: Network, batches: Batches, trial: Trial, report: Report) -> Non
                 break
         train_loss = check(torch.stack(losses).mean(), deadline, epoch)
         loss_sum += train_loss
-        metrics = validate(network, batches)
-        check(torch.tensor(metrics["val_loss"]), deadline, epoch)
+        metrics: Metrics = {}
+        if trial.score_on == "val" or step == len(factors):
+            metrics = validate(network, batches, trial.score_on)
+            check(torch.tensor(metrics[f"{trial.score_on}_loss"]), deadline, epoch)
         report({"epoch": epoch, **metrics, "train_loss": train_loss, "train_loss_sum": loss_sum})
         if step == len(factors):
             break
@@ -104,8 +106,11 @@ def factor(recipe: Recipe, step: int, total: int) -> float:
 
 
 @torch.no_grad()
-def validate(network: Network, batches: Batches) -> Metrics:
-    """Mean cross-entropy (nats), accuracy (0 to 1) and, for text, bits per byte, on the validation part."""
+def validate(network: Network, batches: Batches, name: str = "val") -> Metrics:
+    """Mean cross-entropy (nats), accuracy (0 to 1) and, for text, bits per byte, on the part held out.
+
+    ``name`` says which that is, val or test.
+    """
     network.model.eval()
     loss = torch.zeros((), dtype=torch.float64, device=batches.device)
     hits = torch.zeros((), dtype=torch.int64, device=batches.device)
@@ -118,5 +123,6 @@ def validate(network: Network, batches: Batches) -> Metrics:
         hits += (logits.argmax(-1) == y.flatten()).sum()
         n += y.numel()
         is_text = y.dim() == 2
-    metrics = {"val_accuracy": hits.item() / n, "val_loss": loss.item() / n}
-    return metrics | ({"val_bpb": metrics["val_loss"] / math.log(2)} if is_text else {})
+    mean_loss = loss.item() / n
+    metrics = {f"{name}_accuracy": hits.item() / n, f"{name}_loss": mean_loss}
+    return metrics | ({f"{name}_bpb": mean_loss / math.log(2)} if is_text else {})

@@ -156,7 +156,7 @@ def network_key(trial: Trial) -> str | None:
     if not uses_table(expression, trial.param_shape, trial.precision):
         return None
     parts = (trial.model.to_json(), trial.data.to_json(), trial.recipe.to_json(), trial.precision, trial.device)
-    return "\n".join([*parts, *params(expression)])
+    return "\n".join([*parts, trial.score_on, *params(expression)])
 
 
 def make_optimizer(model: nn.Module, recipe: Recipe, lr: Tensor | float) -> torch.optim.Optimizer:

@@ -13,7 +13,7 @@ import torch
 from search_spaces.parser import parse
 from trainers.batches import Batches, make_batches
 from trainers.cost import relative_cost
-from trainers.data import DataError, DataSet, datasets
+from trainers.data import DataError, DataSet, datasets, for_confirmation
 from trainers.environment import environment, keep_freed_memory
 from trainers.loop import Diverged, Metrics, OutOfTime, fit, total_steps
 from trainers.network import Network, network_key
@@ -34,16 +34,18 @@ class _Screened(Exception):
 
 
 @lru_cache(maxsize=2)
-def load_data(data_json: str) -> DataSet:
+def load_data(data_json: str, score_on: str = "val") -> DataSet:
     """A data set, from its component as JSON. It stays in the worker's memory from trial to trial.
 
-    Variables in its ``root``, such as $DATASETS, are those of this machine.
+    Variables in its ``root``, such as $DATASETS, are those of this machine. ``score_on`` is a trial's.
     """
     component = Component.from_json(data_json)
-    options = component.options
-    if isinstance(options.get("root"), str):
-        options = options | {"root": _expanded(options["root"])}
-    return datasets.get(component.name)(**options)
+    options = dict(component.options)
+    for name in {"root", "test_root"} & options.keys():
+        if isinstance(options[name], str):
+            options[name] = _expanded(options[name])
+    data = datasets.get(component.name)(**options)
+    return for_confirmation(data) if score_on == "test" else data
 
 
 def _expanded(root: str) -> str:
@@ -54,9 +56,9 @@ def _expanded(root: str) -> str:
 
 
 @lru_cache(maxsize=2)
-def resident_batches(data_json: str, batch_size: int, device: torch.device) -> Batches:
+def resident_batches(data_json: str, batch_size: int, device: torch.device, score_on: str = "val") -> Batches:
     """Its batches, on its device; they stay there, too."""
-    return make_batches(load_data(data_json), batch_size, device)
+    return make_batches(load_data(data_json, score_on), batch_size, device)
 
 
 _networks: OrderedDict[str, Network] = OrderedDict()
@@ -99,7 +101,7 @@ def run_trial(trial: Trial, report: Report) -> TrialResult:
     try:
         device = pick_device(trial.device)
         keep_freed_memory()
-        batches = resident_batches(trial.data.to_json(), trial.recipe.batch_size, device)
+        batches = resident_batches(trial.data.to_json(), trial.recipe.batch_size, device, trial.score_on)
         if trial.measure_cost:
             cost = relative_cost(parse(trial.expression))
         start = time.monotonic()  # loading happens once a worker and is not part of a trial's cost
@@ -135,7 +137,7 @@ def run_trial(trial: Trial, report: Report) -> TrialResult:
 
 def _network(trial: Trial, device: torch.device, steps: int) -> Network:
     """A network of an earlier trial, if one can be used again, else a new one."""
-    data = load_data(trial.data.to_json())
+    data = load_data(trial.data.to_json(), trial.score_on)
     key = network_key(trial)
     if key is not None and key in _networks:
         _networks.move_to_end(key)

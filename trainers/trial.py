@@ -30,6 +30,11 @@ METRICS: dict[str, Literal["max", "min"]] = {
 """What a training may report after every epoch, and which way is better. ``val_bpb``, bits per byte, is of text
 only."""
 
+TEST_METRICS: dict[str, Literal["max", "min"]] = {"test_accuracy": "max", "test_loss": "min", "test_bpb": "min"}
+"""The same of the test set, once, at the end of a training that confirms."""
+
+DIRECTIONS = METRICS | TEST_METRICS
+
 PRECISIONS = ("fp32", "bf16")
 
 
@@ -120,8 +125,9 @@ class Trial(_Json):
 
     Attributes:
         id: unique in its study.
-        stage: ``search`` (one seed, may be pruned), ``retrain`` (fresh seeds, full budget) or ``relax`` (not one
-            function, but the ``relaxation`` of many).
+        stage: ``search`` (one seed, may be pruned), ``retrain`` (fresh seeds, full budget), ``relax`` (not one
+            function, but the ``relaxation`` of many) or ``confirm`` (fresh seeds, the whole training set, scored on the
+            test set).
         expression: the activation in the expression language.
         seed: of initialisation, data order and augmentation.
         model, data: registered components.
@@ -138,6 +144,9 @@ class Trial(_Json):
         device: ``cpu``, ``cuda`` or ``auto``.
         relaxation: train this in place of ``expression``.
         measure_cost: measure the function's forward and backward pass, too.
+        score_on: ``val``, the part of the training set that is held out, or ``test``: train on all of the training
+            set, and look at the test set once, at the end.
+        setting: of a confirmation elsewhere than in the study's own model and data: the configuration they are from.
     """
 
     id: int
@@ -158,6 +167,8 @@ class Trial(_Json):
     device: str = "auto"
     relaxation: Relaxation | None = None
     measure_cost: bool = False
+    score_on: Literal["val", "test"] = "val"
+    setting: str | None = None
 
 
 @dataclass(frozen=True)
@@ -168,7 +179,7 @@ class TrialResult(_Json):
         state: what became of it.
         metrics: the last report: ``val_accuracy`` (0 to 1, of images or of next bytes), ``val_loss`` and ``train_loss``
             (nats), ``val_bpb`` (bits per byte, of text), ``train_loss_sum`` (sum over epochs of the mean training
-            loss), ``epoch``.
+            loss), ``epoch``; of a test set ``test_accuracy`` and so on, in the last report only.
         history: all reports in order.
         reason: why, for a FAIL.
         seconds: wall-clock time of the training.

@@ -45,7 +45,7 @@ def train(config: dict[str, Any]) -> None:
         return False
 
     with watched(_limits(share), lambda words: signs.say(trial.id, words), lambda: signs.beat(trial.id)):
-        load_data(trial.data.to_json())
+        load_data(trial.data.to_json(), trial.score_on)
         result = run_trial(trial, report)
     tune.report({"result": result.to_json(), "done": True})
 

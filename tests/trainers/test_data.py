@@ -43,7 +43,7 @@ def write_parquet(folder: Path, n: int, columns=("img", "label"), name="train.pa
 @pytest.fixture
 def small_cifar(monkeypatch):
     """CIFAR with 100 images."""
-    monkeypatch.setattr(cifar, "_SIZE", 100)
+    monkeypatch.setitem(cifar._SIZES, "train", 100)
 
 
 def test_digits_are_split_without_overlap_and_the_test_part_is_left_out():
@@ -103,7 +103,7 @@ def test_cifar10_from_parquet(tmp_path, small_cifar, columns, name):
 
 
 def test_cifar100_reads_the_fine_labels(tmp_path, monkeypatch):
-    monkeypatch.setattr(cifar, "_SIZE", 200)
+    monkeypatch.setitem(cifar._SIZES, "train", 200)
     write_parquet(tmp_path, 200, ("img", "fine_label"), classes=100)
     table = pq.read_table(tmp_path / "train.parquet").append_column("coarse_label", pa.array([0] * 200))
     pq.write_table(table, tmp_path / "train.parquet")

@@ -10,13 +10,13 @@ import pytest
 import torch
 
 import trainers.data.text as text_sets
-from trainers.data import DataError, Text, datasets
+from trainers.data import DataError, Text, datasets, for_confirmation
 
 LINES = "".join(f"{i} Grüße\n" for i in range(500)).encode()
 
 
 def joined(data: Text) -> bytes:
-    return torch.cat([data.train, data.val]).numpy().tobytes()
+    return torch.cat([data.train, data.val, data.test]).numpy().tobytes()
 
 
 @pytest.fixture
@@ -77,14 +77,31 @@ def test_an_empty_text(tmp_path):
 
 
 @pytest.mark.parametrize(("context", "fits"), [(9, True), (10, False), (200, False)])
-def test_both_parts_hold_one_context_and_the_byte_after_it(tmp_path, context, fits):
-    """100 bytes, of which the last 10 are for validation."""
+def test_every_part_holds_one_context_and_the_byte_after_it(tmp_path, context, fits):
+    """100 bytes, of which the last 10 are for the test, and the 10 before that for validation."""
     (tmp_path / "a.txt").write_bytes(LINES[:100])
+    options = {"root": str(tmp_path / "a.txt"), "context": context, "test_fraction": 0.1}
     if fits:
-        assert len(datasets.get("text")(root=str(tmp_path / "a.txt"), context=context).val) == 10
+        data = datasets.get("text")(**options)
+        assert (len(data.train), len(data.val), len(data.test)) == (80, 10, 10)
     else:
         with pytest.raises(DataError, match=f"has 100 bytes, .* at least data.context . 1 = {context + 1}; take"):
-            datasets.get("text")(root=str(tmp_path / "a.txt"), context=context)
+            datasets.get("text")(**options)
+
+
+def test_a_text_may_have_no_test_part(tmp_path):
+    (tmp_path / "a.txt").write_bytes(LINES[:100])
+    data = datasets.get("text")(root=str(tmp_path / "a.txt"), context=9, test_fraction=0)
+    assert (len(data.train), len(data.val), data.test) == (90, 10, None)
+    with pytest.raises(DataError, match="scored on a test set, and this data set has none"):
+        for_confirmation(data)
+
+
+def test_a_confirmation_trains_on_all_but_the_end(tmp_path):
+    (tmp_path / "a.txt").write_bytes(LINES[:100])
+    data = for_confirmation(datasets.get("text")(root=str(tmp_path / "a.txt"), context=9, test_fraction=0.1))
+    assert data.train.numpy().tobytes() == LINES[:90]
+    assert data.val.numpy().tobytes() == LINES[90:100]
 
 
 def test_a_text_that_is_too_large_is_refused_before_it_is_read(tmp_path):
@@ -158,7 +175,7 @@ def test_pydoc_is_every_topic_of_help_in_order():
 
 def test_pydoc_topics_are_sorted_by_name(monkeypatch):
     monkeypatch.setattr("pydoc_data.topics.topics", {"with": "w" * 50, "class": "c" * 50, "lambda": "l" * 50})
-    content = joined(datasets.get("pydoc")(context=8))
+    content = joined(datasets.get("pydoc")(context=7))
     assert content == b"\n\n".join([b"c" * 50, b"l" * 50, b"w" * 50])
 
 

@@ -1,14 +1,15 @@
-"""CIFAR-10 and CIFAR-100 (Krizhevsky 2009): 50,000 training images of 32x32 pixels.
+"""CIFAR-10 and CIFAR-100 (Krizhevsky 2009): 50,000 training and 10,000 test images of 32x32 pixels.
 
-``root`` is looked at, not configured: a folder with ``train*.parquet`` is read in the Hugging Face layout (a column of
-``{bytes, path}`` images and a column of labels); anything else is left to torchvision, which reads its own download
-there or, with ``download=true``, makes it. That download is pickled; torchvision unpickles nothing before the checksum
-of every file fits.
+``root`` is looked at, not configured: a folder with ``train*.parquet`` (and ``test*.parquet``) is read in the Hugging
+Face layout (a column of ``{bytes, path}`` images and a column of labels); anything else is left to torchvision, which
+reads its own download there or, with ``download=true``, makes it. That download is pickled; torchvision unpickles
+nothing before the checksum of every file fits.
 """
 
 from __future__ import annotations
 
 import io
+from functools import partial
 from http.client import HTTPException
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from torch import Tensor
 
 from trainers.data import DataError, Fraction, Images, datasets, hold_out
 
-_SIZE = 50_000
+_SIZES = {"train": 50_000, "test": 10_000}
 
 
 @datasets.register("cifar10")
@@ -56,31 +57,43 @@ def _cifar(
     val_fraction: float,
     train_size: int | None,
 ) -> Images:
-    if train_size is not None and train_size > _SIZE:
-        raise DataError(f"train_size is at most {_SIZE}, got {train_size}")
-    try:
-        folder = Path(root).expanduser()
-        shards = sorted(folder.glob("train*.parquet")) or sorted(folder.glob("*/train*.parquet"))
-    except (OSError, ValueError, RuntimeError) as error:
-        raise DataError(f"data.root={root[:80]!r} is no folder that can be read ({error})") from error
-    if shards:
-        x, y = _from_parquet(name, classes, shards, label_columns, train_size or _SIZE)
-    else:
-        x, y = _from_torchvision(name, folder, download, train_size or _SIZE)
-    return hold_out(x, y, val_fraction, num_classes=classes, crop_padding=4, flip=True)
+    most = _SIZES["train"]
+    if train_size is not None and train_size > most:
+        raise DataError(f"train_size is at most {most}, got {train_size}")
+
+    def read(part: str, first: int) -> tuple[Tensor, Tensor]:
+        try:
+            folder = Path(root).expanduser()
+            is_parquet = bool(_shards(folder, "train"))
+            shards = _shards(folder, part)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise DataError(f"data.root={root[:80]!r} is no folder that can be read ({error})") from error
+        if not is_parquet:
+            return _from_torchvision(name, folder, download, part, first)
+        if not shards:
+            raise DataError(f"{folder} has the training set of {name}, but no {part}*.parquet; put that file there")
+        return _from_parquet(name, classes, shards, label_columns, part, first)
+
+    x, y = read("train", train_size or most)
+    test = partial(read, "test", _SIZES["test"])
+    return hold_out(x, y, val_fraction, num_classes=classes, crop_padding=4, flip=True, test=test)
+
+
+def _shards(folder: Path, part: str) -> list[Path]:
+    return sorted(folder.glob(f"{part}*.parquet")) or sorted(folder.glob(f"*/{part}*.parquet"))
 
 
 def _from_parquet(
-    name: str, classes: int, shards: list[Path], label_columns: tuple[str, ...], first: int
+    name: str, classes: int, shards: list[Path], label_columns: tuple[str, ...], part: str, first: int
 ) -> tuple[Tensor, Tensor]:
     """The first so many images, uint8 (N, 3, 32, 32), and their labels."""
     folder = shards[0].parent
     parts = [_read_shard(shard, label_columns) for shard in shards]
     cells = [cell for images, _ in parts for cell in images]
     labels = np.concatenate([targets for _, targets in parts])
-    if len(cells) != _SIZE:
+    if len(cells) != _SIZES[part]:
         raise DataError(
-            f"the {name} training set has {_SIZE} images, {folder} has {len(cells)}; complete the folder, "
+            f"the {name} {part} set has {_SIZES[part]} images, {folder} has {len(cells)}; complete the folder, "
             "or remove it and fetch the data again"
         )
     if (labels.min(), labels.max()) != (0, classes - 1):  # CIFAR-10 and CIFAR-100 look the same but for this
@@ -135,11 +148,11 @@ def _decode(name: str, cells: list[bytes | None], folder: Path) -> NDArray[np.ui
     return pixels
 
 
-def _from_torchvision(name: str, folder: Path, download: bool, first: int) -> tuple[Tensor, Tensor]:
+def _from_torchvision(name: str, folder: Path, download: bool, part: str, first: int) -> tuple[Tensor, Tensor]:
     from torchvision import datasets as vision  # takes a second to import, and only this branch needs it
 
     try:
-        data = getattr(vision, name)(folder, train=True, download=download)
+        data = getattr(vision, name)(folder, train=part == "train", download=download)
     except (RuntimeError, OSError, ValueError, HTTPException) as error:
         if download:
             raise DataError(f"{name} could not be fetched to {folder}: {error}") from error

@@ -1,4 +1,5 @@
-"""Fashion-MNIST (Xiao et al. 2017, arXiv 1708.07747): 60,000 training images of clothes, 28x28 pixels, grey.
+"""Fashion-MNIST (Xiao et al. 2017, arXiv 1708.07747): 60,000 training and 10,000 test images of clothes, 28x28
+pixels, grey.
 
 The idx files, gzipped or not, are looked for in ``root`` itself (Debian's package dataset-fashion-mnist puts them into
 /usr/share/datasets/fashion-mnist) and where torchvision puts its download.
@@ -10,6 +11,7 @@ import gzip
 import hashlib
 import struct
 import zlib
+from functools import partial
 from http.client import HTTPException
 from pathlib import Path
 
@@ -19,11 +21,14 @@ from torch import Tensor
 
 from trainers.data import DataError, Fraction, Images, datasets, hold_out
 
-_IMAGES, _LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
+_TRAIN = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte")
+_TEST = ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 # Of the uncompressed files. MNIST and its kin have the same names, sizes and headers; only the content differs.
 _SHA256 = {
-    _IMAGES: "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
-    _LABELS: "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+    _TRAIN[0]: "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+    _TRAIN[1]: "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+    _TEST[0]: "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+    _TEST[1]: "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
 }
 _LARGEST = 16 + 60_000 * 28 * 28  # bytes
 
@@ -38,31 +43,43 @@ def fashion_mnist(
     Options: ``root`` (folder), ``download`` (fetch it with torchvision if it is not there), ``val_fraction`` of the
     training set held out, ``train_size`` to use only the first so many training images (for quick looks).
     """
+    x, y = _part(_TRAIN, root, download)
+    if train_size is not None and train_size > len(y):
+        raise DataError(f"train_size is at most {len(y)}, got {train_size}")
+    return hold_out(
+        x[:train_size],
+        y[:train_size],
+        val_fraction,
+        num_classes=10,
+        crop_padding=4,
+        flip=True,
+        test=partial(_part, _TEST, root, download),
+    )
+
+
+def _part(names: tuple[str, str], root: str, download: bool) -> tuple[Tensor, Tensor]:
+    """Images, uint8 (N, 1, 28, 28), and labels of the training or the test set."""
     try:
         folder = Path(root).expanduser()
-        found = _find(folder)
+        found = _find(folder, names)
     except (OSError, ValueError, RuntimeError) as error:
         raise DataError(f"data.root={root[:80]!r} is no folder that can be read ({error})") from error
     if not found and download:
         _download(folder)
-        found = _find(folder)
+        found = _find(folder, names)
     if not found:
         raise DataError(
-            f"{str(folder)[:200]!r} has no {_IMAGES} and {_LABELS} (or the same with .gz), nor has its folder "
+            f"{str(folder)[:200]!r} has no {names[0]} and {names[1]} (or the same with .gz), nor has its folder "
             "FashionMNIST/raw; set data.root to a folder that has, or data.download=true to fetch them there"
         )
-    x, y = _read(found[0]).unsqueeze(1), _read(found[1]).long()
-    if train_size is not None and train_size > len(y):
-        raise DataError(f"train_size is at most {len(y)}, got {train_size}")
-    return hold_out(x[:train_size], y[:train_size], val_fraction, num_classes=10, crop_padding=4, flip=True)
+    return _read(found[0]).unsqueeze(1), _read(found[1]).long()
 
 
-def _find(folder: Path) -> tuple[Path, Path] | None:
+def _find(folder: Path, names: tuple[str, str]) -> tuple[Path, Path] | None:
     """The files of images and of labels, in the first folder that has both."""
     for place in (folder, folder / "FashionMNIST" / "raw"):
         images, labels = (
-            next((path for path in (place / name, place / f"{name}.gz") if path.is_file()), None)
-            for name in (_IMAGES, _LABELS)
+            next((path for path in (place / name, place / f"{name}.gz") if path.is_file()), None) for name in names
         )
         if images and labels:
             return images, labels

@@ -4,11 +4,13 @@
     root/cat/2.jpg
     root/dog/1.png
 
-Classes are numbered in the order of their names. Hidden files and folders, and other than image files, are passed over.
+Classes are numbered in the order of their names. A test set lies in a folder of its own, in the same way.
+Hidden files and folders, and other than image files, are passed over.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from pydantic import NonNegativeInt, PositiveInt
+from torch import Tensor
 
 from trainers.data import DataError, Fraction, Images, datasets, hold_out
 
@@ -28,6 +31,7 @@ _MAX_BYTES = 8 * 2**30
 def image_folder(
     *,
     root: str,
+    test_root: str | None = None,
     size: PositiveInt | None = None,
     grey: bool = False,
     val_fraction: Fraction = 0.1,
@@ -36,10 +40,33 @@ def image_folder(
 ) -> Images:
     """The images of a folder that has a folder for every class.
 
-    Options: ``root`` (folder), ``size`` to which height and width of every image are scaled, by bilinear interpolation
-    with antialiasing (without it all images must be of one size), ``grey`` (one channel instead of RGB),
-    ``val_fraction`` held out, ``crop_padding`` (random crops after padding by so many pixels), ``flip`` (mirroring).
+    Options: ``root`` (folder), ``test_root`` (folder of a test set with the same classes), ``size`` to which height and
+    width of every image are scaled, by bilinear interpolation with antialiasing (without it all images must be of one
+    size), ``grey`` (one channel instead of RGB), ``val_fraction`` held out, ``crop_padding`` (random crops after
+    padding by so many pixels), ``flip`` (mirroring).
     """
+    x, y, classes = _read(root, size, grey)
+    return hold_out(
+        x,
+        y,
+        val_fraction,
+        num_classes=len(classes),
+        crop_padding=crop_padding,
+        flip=flip,
+        test=None if test_root is None else partial(_read_test, test_root, classes, size, grey),
+    )
+
+
+def _read_test(root: str, expected: list[str], size: int | None, grey: bool) -> tuple[Tensor, Tensor]:
+    x, y, classes = _read(root, size, grey)
+    if classes != expected:
+        odd = sorted(set(classes) ^ set(expected))
+        raise DataError(f"the test set has the classes of the training set; not in both: {', '.join(odd[:5])}")
+    return x, y
+
+
+def _read(root: str, size: int | None, grey: bool) -> tuple[Tensor, Tensor, list[str]]:
+    """All images, uint8 (N, C, H, W), their labels, and the names of the classes."""
     files, labels, classes = _find(root)
     with _open(files[0]) as first:
         width, height = (size, size) if size else first.size
@@ -58,18 +85,11 @@ def image_folder(
                 f"{image.shape[2]}x{image.shape[1]}; scale them all with, for example, data.size={min(height, width)}"
             )
         pixels[i] = image
-    return hold_out(
-        torch.from_numpy(pixels),
-        torch.tensor(labels),
-        val_fraction,
-        num_classes=classes,
-        crop_padding=crop_padding,
-        flip=flip,
-    )
+    return torch.from_numpy(pixels), torch.tensor(labels), classes
 
 
-def _find(root: str) -> tuple[list[Path], list[int], int]:
-    """Image files, their labels and the number of classes."""
+def _find(root: str) -> tuple[list[Path], list[int], list[str]]:
+    """Image files, their labels and the names of the classes."""
     try:
         folder = Path(root).expanduser()
         classes = [path for path in _visible(folder) if path.is_dir()]
@@ -89,7 +109,7 @@ def _find(root: str) -> tuple[list[Path], list[int], int]:
             "data.root to the folder right above the classes (such as its train folder)"
         )
     labels = [label for label, files in enumerate(members) for _ in files]
-    return [file for files in members for file in files], labels, len(classes)
+    return [file for files in members for file in files], labels, [c.name for c in classes]
 
 
 def _visible(folder: Path) -> list[Path]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import PositiveInt
 
-from trainers.data import DataError, Fraction, Text, datasets, split_text
+from trainers.data import DataError, Fraction, PartOrNone, Text, datasets, split_text
 
 _MAX_BYTES = 2 * 2**30
 _SHAKESPEARE_URL = "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"
@@ -17,24 +17,32 @@ _SHAKESPEARE_SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2
 
 
 @datasets.register("text")
-def text(*, root: str, context: PositiveInt = 256, val_fraction: Fraction = 0.1) -> Text:
+def text(
+    *, root: str, context: PositiveInt = 256, val_fraction: Fraction = 0.1, test_fraction: PartOrNone = 0.05
+) -> Text:
     """The bytes of any file.
 
-    Options: ``root`` (the file), ``context`` (bytes of input), ``val_fraction`` (of the text, its end).
+    Options: ``root`` (the file), ``context`` (bytes of input), ``test_fraction`` (of the text, its end),
+    ``val_fraction`` (of the text, before that).
     """
     path = _path(root)
-    return split_text(_read(path), val_fraction, context, str(path))
+    return split_text(_read(path), val_fraction, context, str(path), test_fraction)
 
 
 @datasets.register("tiny_shakespeare")
 def tiny_shakespeare(
-    *, root: str = "data", download: bool = False, context: PositiveInt = 256, val_fraction: Fraction = 0.1
+    *,
+    root: str = "data",
+    download: bool = False,
+    context: PositiveInt = 256,
+    val_fraction: Fraction = 0.1,
+    test_fraction: PartOrNone = 0.05,
 ) -> Text:
     """40,000 lines of Shakespeare's plays, 1.1 MB (Karpathy 2015, github.com/karpathy/char-rnn).
 
     Options: ``root`` (a folder that holds tinyshakespeare.txt or input.txt, or the file itself), ``download`` (fetch it
-    to ``root``/tinyshakespeare.txt if it is not there), ``context`` (bytes of input), ``val_fraction`` (of the text,
-    its end).
+    to ``root``/tinyshakespeare.txt if it is not there), ``context`` (bytes of input), ``test_fraction`` (of the text,
+    its end), ``val_fraction`` (of the text, before that).
     """
     root_path = _path(root)
     candidates = (root_path, root_path / "tinyshakespeare.txt", root_path / "input.txt")
@@ -56,23 +64,24 @@ def tiny_shakespeare(
             f"{_SHAKESPEARE_SHA256[:8]}...; it has {len(content):,} bytes; remove it and set data.download=true, "
             "or read another text with data.name=text"
         )
-    return split_text(content, val_fraction, context, str(path))
+    return split_text(content, val_fraction, context, str(path), test_fraction)
 
 
 @datasets.register("pydoc")
-def pydoc(*, context: PositiveInt = 256, val_fraction: Fraction = 0.1) -> Text:
+def pydoc(*, context: PositiveInt = 256, val_fraction: Fraction = 0.1, test_fraction: PartOrNone = 0.05) -> Text:
     """The language reference that is Python's ``help()``, about half a megabyte of English; nothing to fetch.
 
     It differs from one Python version to the next: compare results of one version only.
 
-    Options: ``context`` (bytes of input), ``val_fraction`` (of the text, its end).
+    Options: ``context`` (bytes of input), ``test_fraction`` (of the text, its end), ``val_fraction`` (of the text,
+    before that).
     """
     try:
         from pydoc_data.topics import topics
     except ImportError as error:
         raise DataError("this Python comes without pydoc_data.topics; use another, or data.name=text") from error
     joined = "\n\n".join(topics[name] for name in sorted(topics))
-    return split_text(joined.encode(), val_fraction, context, "pydoc_data.topics")
+    return split_text(joined.encode(), val_fraction, context, "pydoc_data.topics", test_fraction)
 
 
 def _path(root: str) -> Path:
