@@ -23,7 +23,7 @@ def faults(store: Store) -> list[str]:
     if odd:
         return [*found, f"trials {odd[:5]}: the numbers of their events are no numbers"]
     for row in rows:
-        found += [f"trial {row['id']}: {fault}" for fault in _row_faults(row)]
+        found += [f"trial {row['id']}: {fault}" for fault in row_faults(row)]
     return found + list(_order_faults(rows)) + list(_double_faults(rows))
 
 
@@ -31,7 +31,7 @@ def _is_int(value: object) -> bool:
     return isinstance(value, int)
 
 
-def _row_faults(row: Row) -> Iterator[str]:
+def row_faults(row: Row) -> Iterator[str]:
     try:
         trial = Trial.from_json(row["trial"])
         if trial.relaxation is None:
@@ -40,7 +40,7 @@ def _row_faults(row: Row) -> Iterator[str]:
     except (ParseError, KeyError, TypeError, ValueError) as error:
         yield f"it cannot be read ({type(error).__name__}: {str(error)[:200]})"
         return
-    for name in ("id", "stage", "expression", "seed"):
+    for name in ("id", "stage", "expression", "seed", "setting"):
         if getattr(trial, name) != row[name]:
             yield f"its {name} is {row[name]!r} in the table and {getattr(trial, name)!r} in the trial"
     running = row["state"] == TrialState.RUNNING
@@ -67,9 +67,10 @@ def _order_faults(rows: list[Row]) -> Iterator[str]:
 
 
 def _double_faults(rows: list[Row]) -> Iterator[str]:
-    """A function is searched once, and retrained once with every seed."""
-    counts = Counter((row["stage"], row["function_key"], row["seed"]) for row in rows)
-    for (stage, key, seed), times in counts.items():
-        if times > 1:
-            same = (row for row in rows if (row["stage"], row["function_key"], row["seed"]) == (stage, key, seed))
-            yield f"one function has {times} trials of stage {stage} with seed {seed}: {[row['id'] for row in same]}"
+    """A function is searched once, retrained once with every seed, confirmed so in every setting."""
+    same: dict[tuple[object, ...], list[object]] = {}
+    for row in rows:
+        same.setdefault((row["stage"], row["function_key"], row["seed"], row["setting"]), []).append(row["id"])
+    for (stage, _, seed, _), numbers in same.items():
+        if len(numbers) > 1:
+            yield f"one function has {len(numbers)} trials of stage {stage} with seed {seed}: {numbers}"

@@ -1,22 +1,21 @@
 """The leaderboard of a study: one row a function, seeds aggregated, best first.
 
-A function that was retrained is judged by its fresh seeds alone: the seed of the search stage, by which it was picked
-out, flatters it. Retrained functions come first, those with a failed seed behind the others; then what completed in the
-search stage alone, then pruned and failed ones.
+A function that was confirmed is judged by the test set; one that was retrained, by its fresh seeds alone: the seed of
+the search stage, by which it was picked out, flatters it. Confirmed functions come first, then retrained ones, those
+with a failed seed behind the others; then what completed in the search stage alone, then pruned and failed ones.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
 
+import numpy as np
 import pandas as pd
-from scipy import stats
 
+from analysis.comparisons import compare
 from analysis.store import Store
-from search_spaces.expression import size
-from search_spaces.parser import parse
-from trainers.trial import METRICS, TrialResult, TrialState
+from analysis.trials import read_trials
+from trainers.trial import DIRECTIONS
 
 COLUMNS = {
     "rank": "position, 1 is best",
@@ -29,13 +28,31 @@ COLUMNS = {
     "val_loss_std": "standard deviation over seeds",
     "val_bpb": "mean bits per byte over seeds, for text",
     "val_bpb_std": "standard deviation over seeds",
+    "test_accuracy": "the same on the test set, of functions that were confirmed; these have no figures of validation",
+    "test_accuracy_std": "standard deviation over seeds",
+    "test_loss": "mean cross-entropy over seeds, nats",
+    "test_loss_std": "standard deviation over seeds",
+    "test_bpb": "mean bits per byte over seeds, for text",
+    "test_bpb_std": "standard deviation over seeds",
     "n_seeds": "number of trainings behind the means",
-    "n_failed": "number of failed retrainings, which are in no mean",
-    "metric": "the study's objective, by which functions are ranked",
+    "n_failed": "number of failed trainings with fresh seeds, which are in no mean",
+    "metric": "what functions are ranked by: the study's objective, on the test set where they were confirmed",
     "value": "mean of that metric over seeds",
     "value_std": "standard deviation over seeds",
+    "value_low": "lower end of the mean's 95 % bootstrap interval (BCa), from three seeds on",
+    "value_high": "its upper end",
     "vs_relu": "mean difference to ReLU in that metric over matched seeds",
     "vs_relu_ci95": "half-width of its 95 % interval (paired t)",
+    "vs_relu_p": "p value of the paired t test",
+    "vs_relu_holm": "the same, corrected by Holm's method over all functions that were in the race",
+    "vs_relu_seeds": "matched seeds that would show it (power 80 %) if it is as large as it looks; inf: over 1,000",
+    "vs_silu": "as vs_relu, of SiLU",
+    "vs_silu_ci95": "as vs_relu_ci95",
+    "vs_silu_p": "as vs_relu_p",
+    "vs_silu_holm": "as vs_relu_holm",
+    "vs_silu_seeds": "as vs_relu_seeds",
+    "race": "functions that were in the race: all searched ones for a retrained one, all confirmed for a confirmed one",
+    "p_best": "probability that it is the best of its stage",
     "parameters": "trained values in the model, the activation's included",
     "seconds": "mean time of a training",
     "complexity": "number of nodes of the expression",
@@ -56,137 +73,145 @@ SORT_KEYS = (
     "val_accuracy",
     "val_loss",
     "val_bpb",
+    "test_accuracy",
+    "test_loss",
+    "test_bpb",
     "vs_relu",
+    "vs_silu",
+    "p_best",
     "seconds",
     "complexity",
     "cost",
     "parameters",
     "formula",
 )
+COSTS = {"complexity": "complexity", "time": "cost"}
+"""The column of what a search wants to be small."""
 _STATE_ORDER = {"COMPLETE": 0, "RUNNING": 1, "PRUNED": 2, "FAIL": 3}
-
-
-def trials(store: Store) -> pd.DataFrame:
-    """All trials of a study, one row each; metrics are those of the last report."""
-    rows = []
-    for record in store.records():
-        trial, result = record.trial, record.result or TrialResult(TrialState.RUNNING)
-        row = {name: getattr(record, name) for name in ("function_key", "formula", "known_name", "likeness")}
-        row |= {name: getattr(trial, name) for name in ("id", "stage", "expression", "seed")}
-        row |= {name: getattr(result, name) for name in ("parameters", "reason")}
-        row["cost"] = math.nan if result.cost is None else result.cost
-        row |= {name: result.metrics.get(name, math.nan) for name in METRICS}
-        rows.append({**row, "state": str(result.state), "seconds": result.seconds if record.result else math.nan})
-    return pd.DataFrame(rows)
-
-
-def to_records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows as dictionaries, with None where pandas has NaN."""
-    return [
-        {str(key): None if isinstance(value, float) and math.isnan(value) else value for key, value in row.items()}
-        for row in table.to_dict("records")
-    ]
+_FRESH = ("confirm", "retrain")
+"""Stages with seeds of their own, the one that says most first."""
 
 
 def leaderboard(store: Store, sort: str = "rank") -> pd.DataFrame:
     """The leaderboard with the columns :data:`COLUMNS`; ranks follow the study's objective.
 
     Args:
+        store: of the study.
         sort: one of :data:`SORT_KEYS`; every other order than by rank puts the best, or the smallest cost, first.
+
+    Raises:
+        StoreError: the study is damaged.
     """
-    everything = trials(store)
-    if len(everything):
-        everything = everything[everything["stage"] != "relax"]
-    if everything.empty:
-        return pd.DataFrame(columns=list(COLUMNS))
     search = store.get("config", {}).get("search", {})
-    metric = search.get("objective", "val_accuracy")
-    relu = _relu_values(everything, metric)
-    earlier = set(store.get("known_keys", []))
-    rows = [_aggregate(group, metric, relu, earlier) for _, group in everything.groupby("function_key", sort=False)]
-    table = pd.DataFrame(rows)
+    return of_trials(
+        read_trials(store),
+        objective=search.get("objective", "val_accuracy"),
+        cost=COSTS.get(search.get("cost")),
+        earlier=set(store.get("known_keys", [])),
+        sort=sort,
+    )
+
+
+def of_trials(
+    trials: pd.DataFrame,
+    *,
+    objective: str,
+    cost: str | None = None,
+    earlier: set[str] | None = None,
+    sort: str = "rank",
+    setting: str | None = None,
+) -> pd.DataFrame:
+    """The leaderboard of a table of trials.
+
+    Args:
+        trials: as of :func:`analysis.trials.read_trials`; relaxed networks are passed over.
+        objective: the metric to rank by.
+        cost: the column that was to be small beside it.
+        earlier: keys of functions that an earlier study had found.
+        sort: as of :func:`leaderboard`.
+        setting: where functions were confirmed; None for the study's own model and data.
+    """
+    found = set(trials.loc[trials["stage"] == "search", "function_key"]) | (earlier or set())
+    here = trials["setting"].isna() if setting is None else trials["setting"] == setting
+    rows = trials[(trials["stage"] != "relax") & here]
+    if rows.empty:
+        return pd.DataFrame(columns=list(COLUMNS))
+    table = _aggregate(_that_count(rows), rows, objective)
+    table["found"] = table["function_key"].isin(found)
+    table = table.join(compare(rows, table, objective), on="function_key")
+    sign = -1 if DIRECTIONS[objective] == "max" else 1
     table = table.assign(
         _state=table["state"].map(_STATE_ORDER),
-        _stage=table["stage"] != "retrain",
+        _stage=table["stage"].map({"confirm": 0, "retrain": 1}).fillna(2),
         _failed=table["n_failed"] > 0,
-        _metric=table[metric].astype(float) * (-1 if METRICS[metric] == "max" else 1),
+        _value=sign * table["value"],
+        _loss=table["test_loss"].fillna(table["val_loss"]),
     )
-    table = table.sort_values(["_state", "_stage", "_failed", "_metric", "val_loss"], kind="stable")
-    table.insert(0, "rank", range(1, len(table) + 1))
-    table["front"] = _front(table, {"complexity": "complexity", "time": "cost"}.get(search.get("cost")))
+    table = table.sort_values(["_state", "_stage", "_failed", "_value", "_loss"], kind="stable")
+    table["rank"] = range(1, len(table) + 1)
+    table["front"] = front(table, cost)
     if sort != "rank":
-        descending = sort == "val_accuracy" or (sort == "vs_relu" and METRICS[metric] == "max")
-        table = table.sort_values(["_state", sort], ascending=[True, not descending], kind="stable", na_position="last")
+        table = table.sort_values(
+            ["_state", sort], ascending=[True, not _is_descending(sort, objective)], kind="stable", na_position="last"
+        )
     return table[list(COLUMNS)].reset_index(drop=True)
 
 
-def _front(table: pd.DataFrame, cost: str | None) -> list[bool | None]:
+def on_test_set(objective: str) -> str:
+    """What a confirmation measures of it; of the training loss, the loss."""
+    name = "test_" + objective.split("_")[1]
+    return name if name in DIRECTIONS else "test_loss"
+
+
+def _is_descending(sort: str, objective: str) -> bool:
+    if sort.startswith("vs_"):
+        return DIRECTIONS[objective] == "max"
+    return sort == "p_best" or DIRECTIONS.get(sort) == "max"
+
+
+def front(table: pd.DataFrame, cost: str | None) -> list[bool | None]:
     """For a table in the order of rank: which complete functions are cheaper than every better one."""
     if cost is None:
         return [None] * len(table)
-    cheapest = math.inf
-    front: list[bool | None] = []
-    for state, value in zip(table["state"], table[cost], strict=True):
-        front.append(bool(state == "COMPLETE" and value < cheapest))
-        cheapest = min(cheapest, value) if state == "COMPLETE" else cheapest
-    return front
+    costs = table[cost].astype(float).where(table["state"] == "COMPLETE", math.inf).fillna(math.inf).to_numpy()
+    cheapest_before = np.concatenate([[math.inf], np.minimum.accumulate(costs)[:-1]])
+    return [bool(cheaper) for cheaper in costs < cheapest_before]
 
 
-def _relu_values(everything: pd.DataFrame, metric: str) -> dict[int, float]:
-    """The metric of ReLU by seed, from the retrain stage."""
-    is_relu = (everything["known_name"] == "ReLU") & (everything["stage"] == "retrain")
-    rows = everything[is_relu & (everything["state"] == "COMPLETE")]
-    return dict(zip(rows["seed"], rows[metric], strict=True))
+def _that_count(rows: pd.DataFrame) -> pd.DataFrame:
+    """Of every function the trials that its figures come from: of the stage that says most, complete ones if any is."""
+    complete = rows["state"] == "COMPLETE"
+    order = pd.Series(len(_FRESH), index=rows.index)
+    for place, stage in reversed(list(enumerate(_FRESH))):
+        order[complete & (rows["stage"] == stage)] = place
+    functions = rows["function_key"]
+    best = order.groupby(functions, sort=False).transform("min")
+    first_stage = rows["stage"].groupby(functions, sort=False).transform("first")
+    of_stage = (order == best) & ((best < len(_FRESH)) | (rows["stage"] == first_stage))
+    some_complete = (complete & of_stage).groupby(functions, sort=False).transform("any")
+    return rows[of_stage & (complete | ~some_complete)]
 
 
-def _aggregate(group: pd.DataFrame, metric: str, relu: dict[int, float], earlier: set[str]) -> dict[str, Any]:
-    """One function's row from its trials: the retrained ones if any is complete, else those of the search stage."""
-    retrained = group[(group["stage"] == "retrain") & (group["state"] == "COMPLETE")]
-    failed = (group["stage"] == "retrain") & (group["state"] == "FAIL")
-    used = retrained if len(retrained) else group[group["stage"] == group["stage"].iloc[0]]
-    complete = used[used["state"] == "COMPLETE"]
-    used = complete if len(complete) else used
-    first = used.iloc[0]
-    seeds = [s for s in used["seed"] if s in relu] if len(retrained) else []  # the search stage has no ReLU to match
-    difference, interval = paired_interval([used.loc[used["seed"] == s, metric].iloc[0] - relu[s] for s in seeds])
-    return {
-        "formula": first["formula"],
-        "name": first["known_name"],
-        "likeness": first["likeness"],
-        **{name: used[name].mean() for name in METRICS},
-        **{f"{name}_std": used[name].std() if len(used) > 1 else math.nan for name in METRICS},
-        "n_seeds": len(complete),
-        "n_failed": int(failed.sum()),
-        "metric": metric,
-        "value": used[metric].mean(),
-        "value_std": used[metric].std() if len(used) > 1 else math.nan,
-        "vs_relu": difference,
-        "vs_relu_ci95": interval,
-        "parameters": first["parameters"],
-        "seconds": used["seconds"].mean(),
-        "complexity": size(parse(first["expression"])),
-        "cost": group["cost"].mean(),
-        "found": bool((group["stage"] == "search").any()) or first["function_key"] in earlier,
-        "state": first["state"],
-        "stage": first["stage"],
-        "seeds": used["seed"].tolist(),
-        "reason": first["reason"],
-        "function_key": first["function_key"],
-        "expression": first["expression"],
-    }
-
-
-def paired_interval(differences: list[float], level: float = 0.95) -> tuple[float, float]:
-    """Mean of paired differences and the half-width of its t interval; NaN where there are too few.
-
-    Differences that are NaN, of trainings without a value, do not count.
-    """
-    differences = [d for d in differences if not math.isnan(d)]
-    n = len(differences)
-    if n == 0:
-        return math.nan, math.nan
-    series = pd.Series(differences)
-    if n == 1:
-        return float(series.mean()), math.nan
-    half = float(stats.t.ppf((1 + level) / 2, n - 1)) * float(series.std()) / math.sqrt(n)
-    return float(series.mean()), half
+def _aggregate(used: pd.DataFrame, rows: pd.DataFrame, objective: str) -> pd.DataFrame:
+    """A row a function, without its comparisons."""
+    confirmed = used["stage"] == "confirm"
+    used = used.assign(value=used[objective].where(~confirmed, used[on_test_set(objective)]))
+    shown = [name for name in DIRECTIONS if name.startswith(("val", "test"))]
+    functions = used.groupby("function_key", sort=False)
+    first = functions.first()  # passes over what is missing
+    table = first[["formula", "name", "likeness", "parameters", "complexity", "state", "stage", "reason", "expression"]]
+    measured = functions[[*shown, "value"]]
+    table = table.join(measured.mean()).join(measured.std().add_suffix("_std"))
+    everything = rows.groupby("function_key", sort=False)
+    failed = (rows["state"] == "FAIL") & rows["stage"].isin(_FRESH)
+    stage_of = rows["function_key"].map(table["stage"])
+    failed &= (rows["stage"] == stage_of) | ~stage_of.isin(_FRESH)
+    table = table.assign(
+        seconds=functions["seconds"].mean(),
+        seeds=functions["seed"].agg(list),
+        n_seeds=(used["state"] == "COMPLETE").groupby(used["function_key"], sort=False).sum(),
+        n_failed=failed.groupby(rows["function_key"], sort=False).sum(),
+        cost=everything["cost"].mean(),
+        metric=np.where(table["stage"] == "confirm", on_test_set(objective), objective),
+    )
+    return table.reset_index()

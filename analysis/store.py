@@ -18,40 +18,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from analysis.schema import INDEXES, PUT, READABLE, SCHEMA, VERSION, complexity, migrate
 from trainers.trial import Trial, TrialResult, TrialState
 
 FILE_NAME = "study.db"
-_PUT = "INSERT OR REPLACE INTO study VALUES (?, ?)"
-_VERSION = 2
-_SCHEMA = """
-CREATE TABLE study (key TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE trials (
-    id INTEGER PRIMARY KEY,
-    stage TEXT NOT NULL,
-    expression TEXT NOT NULL,
-    function_key TEXT NOT NULL,
-    formula TEXT NOT NULL,
-    known_name TEXT,
-    likeness TEXT,
-    seed INTEGER NOT NULL,
-    state TEXT NOT NULL,
-    val_accuracy REAL,
-    val_loss REAL,
-    seconds REAL,
-    parameters INTEGER,
-    reason TEXT,
-    attempts INTEGER NOT NULL DEFAULT 1,
-    launched INTEGER NOT NULL,
-    finished INTEGER,
-    trial TEXT NOT NULL,
-    result TEXT
-);
-"""
-_INDEXES = """
-CREATE INDEX IF NOT EXISTS launches ON trials (launched);
-CREATE INDEX IF NOT EXISTS ends ON trials (finished);
-"""  # without them every event would read the whole table to find its number
-
 
 Row = dict[str, Any]
 """A row of the table of trials, by column."""
@@ -106,14 +76,23 @@ class Store:
         new = path.with_suffix(".new")  # renamed when complete: a kill in between leaves no half-made study
         new.unlink(missing_ok=True)
         with contextlib.closing(sqlite3.connect(new, isolation_level=None)) as db:
-            db.executescript(_SCHEMA)
-            db.executemany(_PUT, [("version", json.dumps(_VERSION)), ("config", json.dumps(config))])
+            db.executescript(SCHEMA)
+            db.executemany(PUT, [("version", json.dumps(VERSION)), ("config", json.dumps(config))])
         new.rename(path)
         return cls.open(run, write=True)
 
     @classmethod
-    def open(cls, run: Path, *, write: bool = False) -> Store:
-        """An existing study; read-only unless ``write``, also while another process writes it."""
+    def open(cls, run: Path, *, write: bool = False, check: bool = True) -> Store:
+        """An existing study; read-only unless ``write``, also while another process writes it.
+
+        Args:
+            run: its directory.
+            write: whether it may be changed.
+            check: read every trial once, so that damage is found here.
+
+        Raises:
+            StoreError: it is none, it is damaged, or of a version that is not read.
+        """
         path = run / FILE_NAME
         try:
             if not path.is_file():
@@ -123,13 +102,17 @@ class Store:
             db = sqlite3.connect(f"{path.resolve().as_uri()}?{mode}", uri=True, isolation_level=None)
             store = cls(path, db)
             version = store.get("version")
-            if version == _VERSION:  # reads everything once: what is damaged is said here
-                store.records()
+            if version in READABLE:
+                if version != VERSION:
+                    store = store if write else store._in_memory()
+                    migrate(store._db)
                 _About.model_validate(dict(store.notes()))
             if write:
-                db.executescript(_INDEXES)
+                db.executescript(INDEXES)
                 db.execute("PRAGMA journal_mode=WAL")
                 db.execute("PRAGMA synchronous=FULL")  # a power cut loses nothing, either
+            if check and version in READABLE:
+                store.records()  # what is damaged is said here
         except OSError as error:
             raise StoreError(f"{run} is not a study's directory ({error.strerror or error})") from error
         except (sqlite3.Error, KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
@@ -137,21 +120,34 @@ class Store:
                 raise
             why = " ".join(str(error).split())[:300]
             raise StoreError(f"{path} cannot be read as a study ({type(error).__name__}: {why})") from error
-        if version != _VERSION:
-            raise StoreError(f"{path} has store version {version}, this program reads version {_VERSION}")
+        if version not in READABLE:
+            raise StoreError(
+                f"{path} has store version {version}, this program reads versions {READABLE[0]} to {VERSION}; use the "
+                "version of nas that wrote it"
+            )
         return store
+
+    def _in_memory(self) -> Store:
+        """A copy that may be changed, of a file that may not."""
+        db = sqlite3.connect(":memory:", isolation_level=None)
+        with contextlib.closing(self._db):
+            self._db.backup(db)
+        return Store(self.path, db)
 
     def __enter__(self) -> Store:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
         self._db.close()
 
     # --- the study -------------------------------------------------------------------------------------------------
 
     def put(self, key: str, value: Any) -> None:
         with self._writing() as db:
-            db.execute(_PUT, (key, json.dumps(value)))
+            db.execute(PUT, (key, json.dumps(value)))
 
     def notes(self) -> Iterator[tuple[str, Any]]:
         """All that is kept about the study."""
@@ -216,12 +212,14 @@ class Store:
             trial.seed,
             TrialState.RUNNING,
             trial.to_json(),
+            complexity(trial.expression, trial.stage),
+            trial.setting,
         )
         with self._writing() as db:
             db.execute(
                 "INSERT INTO trials "
-                "(id, stage, expression, function_key, formula, known_name, likeness, seed, state, launched, trial)"
-                f" VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, {_NEXT_EVENT}, ?)"
+                "(id, stage, expression, function_key, formula, known_name, likeness, seed, state, launched, trial, "
+                f"complexity, setting) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, {_NEXT_EVENT}, ?, ?, ?)"
                 " ON CONFLICT(id) DO UPDATE SET attempts = attempts + 1 WHERE state = 'RUNNING'",
                 values,
             )
@@ -255,7 +253,7 @@ class Store:
             ).rowcount
             if changed != 1:
                 raise StoreError(f"trial {trial_id} is not running in {self.path}: a result is stored once")
-            db.executemany(_PUT, [(key, json.dumps(value)) for key, value in (notes or {}).items()])
+            db.executemany(PUT, [(key, json.dumps(value)) for key, value in (notes or {}).items()])
 
     def records(self) -> list[Record]:
         """All trials in the order of their launch."""
@@ -278,6 +276,10 @@ class Store:
         names = [column[0] for column in cursor.description]
         for values in cursor:
             yield dict(zip(names, values, strict=True))
+
+    def columns(self, *names: str) -> list[tuple[Any, ...]]:
+        """Some columns of all trials, in the order of their launch, as they are stored."""
+        return self._db.execute(f"SELECT {', '.join(names)} FROM trials ORDER BY launched").fetchall()
 
     def count_states(self) -> Iterator[tuple[str, int]]:
         """How many trials are in which state."""

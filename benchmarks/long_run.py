@@ -109,7 +109,7 @@ def main() -> None:
         experiment = config(arguments.trials)
         with Store.create(Path(folder), experiment.model_dump(mode="json")) as store:
             search = Measured(experiment, store, arguments.every)
-            run_on_ray(search, lambda: None)
+            run_on_ray(search, [experiment], lambda: None)
             assert search.done, "interrupted"
     if arguments.json:
         print(json.dumps(search.rows))

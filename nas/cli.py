@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nas import cli_cluster, cli_search, cli_tables
-from nas.cli_search import RunArgument, print_leaderboard
+from nas import cli_cluster, cli_exports, cli_reading, cli_search, cli_tables
+from nas.cli_search import RunArgument
 from nas.console import console, status
 
 if TYPE_CHECKING:
@@ -29,33 +29,16 @@ app = typer.Typer(
 )
 app.command()(cli_search.search)
 app.command()(cli_search.resume)
+app.command()(cli_reading.leaderboard)
+app.command()(cli_reading.confirm)
+app.command()(cli_reading.check)
 app.command()(cli_tables.table)
 app.command()(cli_tables.bench)
+app.command()(cli_exports.optuna)
 app.command()(cli_cluster.submit)
 app.command("status")(cli_cluster.list_jobs)
 app.command()(cli_cluster.stop)
 app.command()(cli_cluster.doctor)
-
-
-class Format(StrEnum):
-    TABLE = "table"
-    CSV = "csv"
-    JSON = "json"
-
-
-class Sort(StrEnum):
-    """Mirrors analysis.leaderboard.SORT_KEYS, which costs an import of pandas."""
-
-    RANK = "rank"
-    VAL_ACCURACY = "val_accuracy"
-    VAL_LOSS = "val_loss"
-    VAL_BPB = "val_bpb"
-    VS_RELU = "vs_relu"
-    SECONDS = "seconds"
-    COMPLEXITY = "complexity"
-    COST = "cost"
-    PARAMETERS = "parameters"
-    FORMULA = "formula"
 
 
 class Equivalence(StrEnum):
@@ -79,41 +62,6 @@ def _main(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
 ) -> None:
     pass
-
-
-@app.command()
-def leaderboard(
-    run: RunArgument,
-    format: Annotated[Format, typer.Option("--format", "-f", help="How to print it.")] = Format.TABLE,
-    sort: Annotated[Sort, typer.Option("--sort", "-s", help="Order of the rows.")] = Sort.RANK,
-    top: Annotated[int, typer.Option("--top", "-n", min=1, help="How many rows.")] = 20,
-) -> None:
-    """Print a study's functions, best first; also while it runs."""
-    from analysis.leaderboard import leaderboard as build
-    from analysis.store import Store
-    from nas import tables
-
-    with Store.open(run) as store:
-        rows = build(store, sort).head(top)
-    if format is Format.TABLE:
-        print_leaderboard(rows)
-    else:
-        typer.echo((tables.leaderboard_csv if format is Format.CSV else tables.leaderboard_json)(rows).rstrip())
-
-
-@app.command()
-def check(run: RunArgument) -> None:
-    """Look whether a study is whole: its file, its rows, and that its strategy can be brought back to where it was."""
-    from nas.check import check_run
-
-    with status("replaying the study"):
-        found, states = check_run(run)
-    counts = ", ".join(f"{number} {state}" for state, number in sorted(states.items())) or "no trials"
-    typer.echo(f"{run}: {counts}; {'whole' if not found else f'{len(found)} faults:'}")
-    for fault in found:
-        typer.echo(f"  {fault}")
-    if found:
-        raise typer.Exit(1)
 
 
 @app.command()

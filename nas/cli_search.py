@@ -10,8 +10,6 @@ import typer
 from nas.console import console, status
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
-
     from nas.runs import Run
 
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A study's directory.")]
@@ -92,9 +90,11 @@ def as_overrides(
 
 def _execute(run: Run) -> None:
     from analysis.leaderboard import leaderboard as build
+    from nas.execution import execute
     from nas.export import export_top
     from nas.progress import ProgressView
-    from nas.runs import execute, settle_precision
+    from nas.runs import settle_precision
+    from nas.tables import print_leaderboard
 
     terminal = console()
     with status("measuring which precision is faster here"):
@@ -107,7 +107,7 @@ def _execute(run: Run) -> None:
         terminal.print(f"A relaxed network failed: {failure}", markup=False, soft_wrap=True)
     rows = build(run.store)
     top = 20 if run.config.retrain.top == "all" else run.config.retrain.top
-    print_leaderboard(rows.head(top + len(run.config.baselines)))
+    print_leaderboard(terminal, rows.head(top + len(run.config.baselines)))
     if not (rows["found"] & (rows["state"] == "COMPLETE")).any():
         terminal.print("No candidate completed its training, so there is nothing to export; the reasons:")
         for reason, count in rows["reason"].value_counts().head(3).items():
@@ -131,12 +131,3 @@ def _failed_relaxations(run: Run) -> list[str]:
 
     results = [record.result for record in run.store.records() if record.trial.stage == RELAX]
     return [str(result.reason) for result in results if result is not None and result.state == "FAIL"]
-
-
-def print_leaderboard(rows: DataFrame) -> None:
-    """With the note that explains it."""
-    from nas.tables import leaderboard_note, leaderboard_table
-
-    terminal = console()
-    terminal.print(leaderboard_table(rows, terminal.width))
-    terminal.print(leaderboard_note(rows), style="dim", markup=False)

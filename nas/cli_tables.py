@@ -27,8 +27,9 @@ def table(
     ] = None,
 ) -> None:
     """Train every function of a space with several seeds, and write the results as a table for nas bench."""
+    from nas.execution import execute
     from nas.progress import ProgressView
-    from nas.runs import execute, settle_precision
+    from nas.runs import settle_precision
     from nas.table import make_table, table_run, write_table
 
     terminal = console()

@@ -13,6 +13,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, PositiveInt, model_validator
 
 from nas.sections import (
+    Loggers,
     PruningConfig,
     RayConfig,
     RecipeConfig,
@@ -29,6 +30,7 @@ from search_spaces.registry import Registry
 from search_spaces.space import SearchSpace
 from trainers.data import datasets
 from trainers.models import models
+from trainers.trial import Trial
 
 DEFAULT_STRATEGY = "surrogate"
 """Chosen by the yardstick: see docs/yardstick.md."""
@@ -61,6 +63,7 @@ class ExperimentConfig(Section):
     executor: Literal["ray", "inline"] = "ray"
     workers: PositiveInt | Literal["auto"] = "auto"
     ray: RayConfig = RayConfig()
+    loggers: Loggers = ("csv", "tensorboard")
 
     @model_validator(mode="after")
     def _absolute_paths(self) -> Self:
@@ -83,6 +86,24 @@ class ExperimentConfig(Section):
     def objective(self) -> Objective:
         return Objective(self.search.objective, self.search.cost)
 
+    def full_trial(self, number: int, stage: str, expression: str, seed: int, precision: str) -> Trial:
+        """A training at the whole budget, as this configuration wants it."""
+        return Trial(
+            id=number,
+            stage=stage,
+            expression=expression,
+            seed=seed,
+            model=self.model.component(),
+            data=self.data.component(),
+            recipe=self.recipe.recipe(),
+            budget_epochs=self.trial.epochs,
+            max_steps=self.trial.max_steps,
+            max_seconds=self.trial.max_seconds,
+            param_shape=self.trial.param_shape,
+            precision=precision,
+            device=self.trial.device,
+        )
+
     def make_strategy(self, spectrum: Spectrum | None = None) -> Strategy:
         """The strategy, with what it may know about networks at initialisation (``Problem.spectrum``)."""
         problem = Problem(self.make_space(), self.objective(), self.seed, spectrum)
@@ -101,11 +122,12 @@ def load_config(name: str, overrides: list[str] | None = None) -> ExperimentConf
     return _validated(values, source, faults)
 
 
-_WHERE = ("ray", "workers", "executor")
+_WHERE = ("ray", "workers", "executor", "loggers")
 
 
 def elsewhere(config: ExperimentConfig, overrides: list[str]) -> ExperimentConfig:
-    """A study's configuration for another place: only keys that say where trials run may change.
+    """A study's configuration for another place: only keys that say where trials run, and who is told, may
+    change.
 
     Raises:
         ConfigError: with all faults.

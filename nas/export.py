@@ -11,8 +11,9 @@ from typing import Any
 
 import torch
 
-from analysis.leaderboard import leaderboard, to_records
+from analysis.leaderboard import leaderboard
 from analysis.store import Store
+from analysis.trials import to_records
 from search_spaces.codegen import to_source
 from search_spaces.compile import to_function
 from search_spaces.expression import Expression, params

@@ -1,8 +1,10 @@
-"""What is seen while a search runs: a live panel on a terminal, a plain line now and then elsewhere."""
+"""What is seen while a search or a confirmation runs: a live panel on a terminal, else a plain line now and then."""
 
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Self
 
@@ -12,6 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from nas.confirm import Confirmation
 from nas.search import RELAX, RETRAIN, SEARCH, Search
 from trainers.trial import METRICS, TrialState
 
@@ -19,11 +22,10 @@ _REDRAW_SECONDS = 0.25
 _PLAIN_SECONDS = 10.0
 
 
-class ProgressView:
+class _View(ABC):
     """A context manager; call it whenever something may have changed, it draws as often as is useful."""
 
-    def __init__(self, search: Search, console: Console, run: str) -> None:
-        self.search = search
+    def __init__(self, console: Console, run: str) -> None:
         self.console = console
         self.run = run
         self._start = time.monotonic()
@@ -57,27 +59,65 @@ class ProgressView:
         else:
             self._print(self._line())
 
-    # --- numbers ---------------------------------------------------------------------------------------------------
-
-    def _finished(self) -> int:
-        return sum(n for (_, state), n in self.search.counts.items() if state != TrialState.RUNNING)
-
     def _rate(self) -> float | None:
         """Trials finished a second, since this process started on the run."""
         done, elapsed = self._finished() - self._before, time.monotonic() - self._start
         return done / elapsed if done else None
 
-    def _seconds_left(self) -> float | None:
+    def _speed(self) -> str:
         rate = self._rate()
         if rate is None:
-            return None
+            return "starting"
+        left = self._left(rate) / rate
+        return f"{60 * rate:.0f} candidates/min, {left // 60:.0f}:{left % 60:02.0f} left"
+
+    def _panel(self) -> Group:
+        grid = Table.grid(padding=(0, 2))
+        grid.add_column(style="dim", min_width=8)
+        grid.add_column()
+        for label, value in self._rows():
+            grid.add_row(label, Text(value, overflow="ellipsis", no_wrap=True) if isinstance(value, str) else value)
+        return Group(Text(self._title(), style="bold"), grid)
+
+    def _print(self, text: str) -> None:
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    @abstractmethod
+    def _finished(self) -> int:
+        """Trials that have ended."""
+
+    @abstractmethod
+    def _left(self, rate: float) -> float:
+        """Trials that have not; at most so many a second will."""
+
+    @abstractmethod
+    def _title(self) -> str: ...
+
+    @abstractmethod
+    def _line(self) -> str:
+        """All in one line."""
+
+    @abstractmethod
+    def _rows(self) -> Iterator[tuple[str, str | Table]]:
+        """Labels and what stands behind them in the panel."""
+
+
+class ProgressView(_View):
+    """Of a search."""
+
+    def __init__(self, search: Search, console: Console, run: str) -> None:
+        self.search = search
+        super().__init__(console, run)
+
+    def _finished(self) -> int:
+        return sum(n for (_, state), n in self.search.counts.items() if state != TrialState.RUNNING)
+
+    def _left(self, rate: float) -> float:
         s = self.search
         to_search = 0 if s.search_over else s.config.search.trials - s.launched(SEARCH)
         if s.config.search.minutes is not None:
             to_search = min(to_search, int(rate * max(0.0, 60 * s.config.search.minutes - s.search_seconds)))
-        return (to_search + s.running() + s.remaining_retrainings) / rate
-
-    # --- views -----------------------------------------------------------------------------------------------------
+        return to_search + s.running() + s.remaining_retrainings
 
     def _title(self) -> str:
         c = self.search.config
@@ -95,19 +135,10 @@ class ProgressView:
         name = f"  {best.record.likeness}" if best.record.likeness else ""
         return f"{shown}  {best.record.formula}{name}"
 
-    def _speed(self) -> str:
-        rate, left = self._rate(), self._seconds_left()
-        if rate is None or left is None:
-            return "starting"
-        return f"{60 * rate:.0f} candidates/min, {left // 60:.0f}:{left % 60:02.0f} left"
-
     def _states(self) -> str:
         stages = (RELAX, SEARCH, RETRAIN)
         count = {state: sum(self.search.counts[s, state] for s in stages) for state in TrialState}
-        return (
-            f"{count[TrialState.COMPLETE]} complete, {count[TrialState.PRUNED]} pruned, "
-            f"{count[TrialState.FAIL]} failed, {count[TrialState.RUNNING]} running"
-        )
+        return _in_words(count)
 
     def _line(self) -> str:
         s = self.search
@@ -116,29 +147,59 @@ class ProgressView:
             f"{self._states()}; best {self._best()}; {self._speed()}"
         )
 
-    def _panel(self) -> Group:
+    def _rows(self) -> Iterator[tuple[str, str | Table]]:
         s = self.search
-        grid = Table.grid(padding=(0, 2))
-        grid.add_column(style="dim", min_width=8)
-        grid.add_column()
         launched, retrained = s.launched(SEARCH), s.launched(RETRAIN)
         total = s.config.search.trials if not s.search_over else launched
-        grid.add_row("search", _bar(launched - s.running(SEARCH), total))
-        grid.add_row("retrain", _bar(retrained - s.running(RETRAIN), retrained + s.remaining_retrainings))
+        yield "search", _bar(launched - s.running(SEARCH), total)
+        yield "retrain", _bar(retrained - s.running(RETRAIN), retrained + s.remaining_retrainings)
         p = s.proposals
-        known = f"{p['asked']} asked, {p['duplicates']} known already, {p['filtered']} filtered before training"
-        for label, text in (
-            ("trials", self._states()),
-            ("asked", known),
-            ("best", self._best()),
-            ("speed", self._speed()),
-            ("run", self.run),
-        ):
-            grid.add_row(label, Text(text, overflow="ellipsis", no_wrap=True))
-        return Group(Text(self._title(), style="bold"), grid)
+        yield "trials", self._states()
+        yield "asked", f"{p['asked']} asked, {p['duplicates']} known already, {p['filtered']} filtered before training"
+        yield "best", self._best()
+        yield "speed", self._speed()
+        yield "run", self.run
 
-    def _print(self, text: str) -> None:
-        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+class ConfirmView(_View):
+    """Of a confirmation."""
+
+    def __init__(self, confirmation: Confirmation, console: Console, run: str) -> None:
+        self.confirmation = confirmation
+        super().__init__(console, run)
+
+    def _finished(self) -> int:
+        return self.confirmation.total - self.confirmation.left
+
+    def _left(self, rate: float) -> float:
+        return self.confirmation.left
+
+    def _title(self) -> str:
+        c = self.confirmation
+        names = [f"{s.config.model.name} on {s.config.data.name}" for s in c.settings]
+        return f"{c.config.name}: confirming on the test set, {', '.join(names)}, {c.precision}"
+
+    def _line(self) -> str:
+        c = self.confirmation
+        return f"[{self._finished()}/{c.total} confirmed] {_in_words(c.counts)}; {self._speed()}"
+
+    def _rows(self) -> Iterator[tuple[str, str | Table]]:
+        yield "confirm", _bar(self._finished(), self.confirmation.total)
+        yield "trials", _in_words(self.confirmation.counts)
+        yield "speed", self._speed()
+        yield "run", self.run
+
+
+def _in_words(count: Mapping[TrialState, int]) -> str:
+    return ", ".join(
+        f"{count.get(state, 0)} {word}"
+        for state, word in (
+            (TrialState.COMPLETE, "complete"),
+            (TrialState.PRUNED, "pruned"),
+            (TrialState.FAIL, "failed"),
+            (TrialState.RUNNING, "running"),
+        )
+    )
 
 
 def _bar(done: int, total: int) -> Table:

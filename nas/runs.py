@@ -1,15 +1,13 @@
-"""Run directories: where a study lives, who may write it, and running it from start to end."""
+"""Run directories: where a study lives, who may write it, and whether it can run here."""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
 import os
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -21,7 +19,8 @@ from nas import __version__
 from nas.cluster.address import check_reachable
 from nas.cluster.environment import settle
 from nas.config import ExperimentConfig, restore_config
-from nas.search import SEARCH, Search
+from nas.loggers import openers
+from nas.search import SEARCH
 from nas.warm_start import warm_start
 from search_spaces.values import one_thread
 from trainers.data import DataError, DataSet, Text
@@ -98,54 +97,24 @@ def open_run(path: Path, change: Callable[[ExperimentConfig], ExperimentConfig] 
         yield Run(path, config, store)
 
 
-def execute(run: Run, watch: Callable[[Search], contextlib.AbstractContextManager[Callable[[], None]]]) -> Search:
-    """Run, or go on with, a study. ``watch`` makes the view that is called when something changes.
-
-    Returns the search; after Ctrl-C its ``done`` is False.
-    """
-    settle_precision(run)
-    if run.config.executor != "inline":
-        load_data.cache_clear()  # workers have their own
-    with one_thread():  # asks are replayed as they were asked
-        search = Search(run.config, run.store)
-    if search.done:
-        return search
-    if run.config.executor == "inline":
-        from nas.inline import run_inline as executor
-    else:
-        settle(run.config.ray.address)
-        from nas.cluster.run import run_on_ray as executor
-    with one_thread(), _stopped_by(signal.SIGTERM), watch(search) as view, contextlib.suppress(KeyboardInterrupt):
-        executor(search, view)
-    return search
-
-
-@contextlib.contextmanager
-def _stopped_by(number: signal.Signals) -> Iterator[None]:
-    """A signal that is to be as good as Ctrl-C."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
-    try:
-        yield
-    finally:
-        signal.signal(number, before)
-
-
 def _check_here(config: ExperimentConfig) -> None:
     """Whether this machine can do what it has to; what a cluster's machines have is theirs to say."""
+    openers(config.loggers)
     if config.executor == "inline" or config.ray.address is None:
         check_components(config)
     else:
         check_reachable(config.ray.address)
 
 
-def check_components(config: ExperimentConfig) -> None:
-    """Load the data and build the model once, so that what is wrong with them is said before anything starts."""
+def check_components(config: ExperimentConfig, score_on: str = "val") -> None:
+    """Load the data and build the model once, so that what is wrong with them is said before anything starts.
+
+    Raises:
+        RunError: something is.
+    """
     if config.trial.device == "cuda" and not torch.cuda.is_available():
         raise RunError("trial.device is cuda, but torch finds no GPU here; set trial.device=auto")
-    data = _load_data(config)
+    data = _load_data(config, score_on)
     metrics = [config.search.objective, *([config.pruning.metric] if config.pruning else [])]
     if "val_bpb" in metrics and not isinstance(data, Text):
         raise RunError("val_bpb, bits per byte, is measured on text; choose another search.objective or pruning.metric")
@@ -169,9 +138,9 @@ class _OfOneInput(nn.Module):
         return inputs[0].relu()
 
 
-def _load_data(config: ExperimentConfig) -> DataSet:
+def _load_data(config: ExperimentConfig, score_on: str = "val") -> DataSet:
     try:
-        return load_data(config.data.component().to_json())
+        return load_data(config.data.component().to_json(), score_on)
     except DataError as error:
         raise RunError(f"data set {config.data.name!r}: {error}") from error
 
@@ -193,17 +162,8 @@ def settle_precision(run: Run) -> None:
 
 def example_trial(config: ExperimentConfig) -> Trial:
     """A trial like those of a search, of SiLU for one epoch in float32."""
-    return Trial(
-        id=0,
-        stage=SEARCH,
-        expression="x * sigmoid(x)",
-        seed=config.seed,
-        model=config.model.component(),
-        data=config.data.component(),
-        recipe=config.recipe.recipe(),
-        budget_epochs=1,
-        device=config.trial.device,
-    )
+    trial = config.full_trial(0, SEARCH, "x * sigmoid(x)", config.seed, "fp32")
+    return replace(trial, budget_epochs=1, max_steps=None, max_seconds=None)
 
 
 def faster_precision_here(config: ExperimentConfig) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import heapq
 import time
 from collections import Counter, deque
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -34,6 +35,7 @@ from search_spaces.recognition import likeness
 from trainers.trial import Relaxation, Trial, TrialResult, TrialState
 
 SEARCH, RETRAIN, RELAX = "search", "retrain", "relax"
+CONFIRM = "confirm"  # not a search's business; see nas.confirm
 _LIKENED = 30  # of the best so far it is said what known function they are like
 _RELAXED_EPOCHS = 5  # times a function's: a relaxation trains many
 
@@ -77,6 +79,7 @@ class Search:
         self.exhausted = False
         self._started = time.monotonic()
         self._spent: float = store.get("search_seconds", 0.0)
+        self.listeners: list[Callable[[Record], None]] = []  # told of every trial whose result was stored
         self.strangers: list[int] = []  # trials that the strategy, asked again, does not propose
         self._records: dict[int, Record] = {}
         self._interrupted: deque[Record] = deque()
@@ -124,6 +127,8 @@ class Search:
                 record = replace(record, likeness=described(parse(trial.expression))[2])
         self.store.finish(trial.id, result, record.likeness, notes)
         self._take(record, result)
+        for listen in self.listeners:
+            listen(self._records[trial.id])
 
     # --- what views show -------------------------------------------------------------------------------------------
 
@@ -188,23 +193,11 @@ class Search:
     def _trial(self, stage: str, expression: str, seed: int) -> Trial:
         """A trial as the configuration wants it."""
         c, searching = self.config, stage == SEARCH
-        return Trial(
-            id=len(self._records) + 1,
-            stage=stage,
-            expression=expression,
-            seed=seed,
-            model=c.model.component(),
-            data=c.data.component(),
-            recipe=c.recipe.recipe(),
-            budget_epochs=c.trial.epochs,
-            max_steps=c.trial.max_steps,
-            max_seconds=c.trial.max_seconds,
+        return replace(
+            c.full_trial(len(self._records) + 1, stage, expression, seed, self.precision),
             report_epochs=c.pruning.rungs if c.pruning and searching else (),
             anneal_epochs=c.pruning.rungs if c.pruning and c.pruning.anneal and searching else (),
-            param_shape=c.trial.param_shape,
-            precision=self.precision,
             screen=c.search.screen and searching,
-            device=c.trial.device,
             measure_cost=c.search.cost == "time" and stage != RELAX,
         )
 
@@ -304,14 +297,16 @@ class Search:
         """Bring strategy, pruning rule and counters to where the stored events left them."""
         for event in self.store.events():
             record = event.record
-            if event.kind == "launch":
+            if record.trial.stage == CONFIRM:
+                self._records[record.trial.id] = record  # for its number
+            elif event.kind == "launch":
                 self._replay_launch(record)
             elif record.result is not None:
                 for metrics in record.result.history:
                     if self.pruning and record.trial.stage == SEARCH:
                         self.pruning.should_stop(record.trial.id, metrics)
                 self._take(self._records[record.trial.id], record.result)
-        self._interrupted.extend(r for r in self._records.values() if r.result is None)
+        self._interrupted.extend(r for r in self._records.values() if r.result is None and r.trial.stage != CONFIRM)
 
     def _replay_launch(self, record: Record) -> None:
         """Ask the strategy as it was asked then; if it answers otherwise (its code changed), it is told a stranger."""

@@ -6,7 +6,16 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
 
 from nas.strategies import Cost
 from nas.yaml_config import Section
@@ -128,6 +137,13 @@ class RetrainConfig(Section):
     top: Annotated[int, Field(ge=0)] | Literal["all"] = 10
     seeds: PositiveInt = 3
 
+
+Loggers = Annotated[
+    tuple[Literal["csv", "tensorboard", "mlflow", "wandb"], ...],
+    BeforeValidator(lambda names: [names] if isinstance(names, str) else names),
+    AfterValidator(lambda names: tuple(dict.fromkeys(names))),  # one given twice would write everything twice
+]
+"""Who is told of finished trials beside the store; see nas.loggers."""
 
 _ADDRESS = re.compile(r"auto|(ray://)?[A-Za-z0-9._-]+:\d{1,5}")
 

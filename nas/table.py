@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.leaderboard import trials
 from analysis.properties import is_swish_like
 from analysis.store import FILE_NAME, Store
+from analysis.trials import read_trials
 from analysis.yardstick import (
     FUNCTION_COLUMNS,
     FUNCTIONS,
@@ -129,7 +129,7 @@ def make_table(run: Run, search: Search, step: Callable[[int, int], None] = lamb
     """
     if not search.done:
         raise TableError(f"{run.path} is not finished; go on with: nas table {run.path}")
-    rows = trials(run.store)
+    rows = read_trials(run.store)
     rows = rows[rows["stage"] != RELAX]
     spellings = list(dict.fromkeys(zip(rows["function_key"], rows["expression"], strict=True)))
     first = dict(reversed(spellings))
@@ -141,6 +141,8 @@ def make_table(run: Run, search: Search, step: Callable[[int, int], None] = lamb
             described.append(_describe(parse(first[key]), search))
     trainings = rows.assign(function=rows["function_key"].map(order))[list(TRAINING_COLUMNS)]
     trainings = trainings.sort_values(["function", "seed"]).astype(dict.fromkeys(METRICS, "float64"))
+    parameters = trainings["parameters"]
+    trainings["parameters"] = parameters.astype("float64" if parameters.isna().any() else "int64")
     return ResultTable(
         pd.DataFrame(described, columns=list(FUNCTION_COLUMNS)), trainings.reset_index(drop=True), _about(run)
     )

@@ -15,6 +15,7 @@ import hashlib
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import permutations
 from typing import Literal
 
@@ -70,13 +71,21 @@ def examine(expressions: Sequence[Expression], level: Level = "exact") -> Examin
         for spelling in _assignments(expression):
             owners.append(owner)
             spellings.append(spelling)
-    values, slopes = values_and_slopes(spellings)
+    values, slopes = _evaluated(*spellings) if len(expressions) == 1 else values_and_slopes(spellings)
     rows = _normalized(values, slopes, level)
     if len(spellings) > len(expressions):  # of all assignments of parameters, the one with the largest mean
         best = np.lexsort((-(rows @ WEIGHTS[:, 0]), np.asarray(owners)))
         _, first = np.unique(np.asarray(owners)[best], return_index=True)
         rows, values = rows[best[first]], values[best[first]]
     return Examined(rows, are_finite(values), are_affine(values))
+
+
+@lru_cache(maxsize=32)
+def _evaluated(*spellings: Expression) -> tuple[Floats, Floats]:
+    """Of one function. A search asks several questions about each in turn, and all need this."""
+    values, slopes = values_and_slopes(list(spellings))
+    values.flags.writeable = slopes.flags.writeable = False
+    return values, slopes
 
 
 def _assignments(expression: Expression) -> list[Expression]:
@@ -159,7 +168,7 @@ def rejection(expression: Expression) -> str | None:
     y = to_function(expression)(x, **parameters)
     if not y.isfinite().all():
         return "not finite on [-5, 5]"
-    if examine([expression]).affine[0]:
+    if examine([simplify(number_params(expression))]).affine[0]:
         return "affine or constant"
     if y.requires_grad:
         (slope,) = torch.autograd.grad(y.sum(), x)

@@ -35,7 +35,7 @@ def test_the_readme_builds_its_model(tmp_path):
 PAGES = [
     "README.md",
     "CONTRIBUTING.md",
-    *(f"docs/{name}.md" for name in ("modules", "decisions", "strategies", "yardstick")),
+    *(f"docs/{name}.md" for name in ("modules", "decisions", "integrations", "strategies", "yardstick")),
 ]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -18,30 +18,34 @@ from nas.cluster.session import WorkersError, connected, is_client, nodes
 from nas.cluster.signs import LastWords, Signs
 from nas.cluster.tune import run_trials
 from nas.config import ExperimentConfig
-from nas.search import Search
 from nas.sections import RayConfig
 from trainers.environment import available_cores
 
 _LOOK_SECONDS = 5.0
 
 
-def run_on_ray(search: Search, on_change: Callable[[], None]) -> None:
-    """Run all trials of a search where its configuration says.
+def run_on_ray(work: Work, configs: Sequence[ExperimentConfig], on_change: Callable[[], None]) -> None:
+    """Run all trials of a search, or of something like it.
+
+    Args:
+        work: where trials come from.
+        configs: of the trials; the first one says where they run.
+        on_change: called when there is something new to be seen.
 
     Raises:
         WorkersError: no cluster answers, its machines cannot run the trials, or no worker can.
     """
-    config = search.config
+    config = configs[0]
     with connected(config.ray.address, _cores(config), _gpus(config)) as folder:
         found, use_gpus = nodes(), config.trial.device != "cpu"
         trials_per_gpu = 1
         wants_memory = config.ray.gpus_per_trial == "auto" and config.workers == "auto" and any(n.gpus for n in found)
         if config.ray.address is not None or (use_gpus and wants_memory):
-            machines = examine(found, config, use_gpus)
+            machines = [machine for each in configs for machine in examine(found, each, use_gpus)]
             refuse([this_machine(), *machines])
             trials_per_gpu = min(machine.trials_per_gpu for machine in machines)
         share = fair_share(config.ray, config.workers, found, trials_per_gpu, use_gpus)
-        run_work(search, share, config.ray, folder, on_change)
+        run_work(work, share, config.ray, folder, on_change)
 
 
 def run_work(work: Work, share: Share, config: RayConfig, folder: Path, on_change: Callable[[], None]) -> None:

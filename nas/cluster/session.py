@@ -10,7 +10,9 @@ import contextlib
 import logging
 import os
 import shutil
+import signal
 import tempfile
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -68,28 +70,34 @@ def connected(address: str | None, cores: int, gpus: int) -> Iterator[Path]:
     _remove_leftovers()
     folder = Path(tempfile.mkdtemp(prefix=f"{_TEMP_PREFIX}{os.getpid()}-"))
     try:
-        if address is None:
-            with _importable_from(folder):
-                ray.init(
-                    address="local",
-                    num_cpus=cores,
-                    num_gpus=gpus,
-                    include_dashboard=False,
-                    object_store_memory=_OBJECT_STORE_BYTES,
-                    _temp_dir=str(folder),
-                    **_SILENT,
-                )
-        else:
-            _join(address, folder)
+        with _our_handler_of(signal.SIGTERM):
+            if address is None:
+                _start(cores, gpus, folder)
+            else:
+                _join(address, folder)
         for name in ("ray", "ray.tune"):  # after init, which sets levels itself
             logging.getLogger(name).setLevel(logging.CRITICAL)
         yield folder
     finally:
-        ray.shutdown()
+        with _delayed(signal.SIGTERM), _our_handler_of(signal.SIGTERM):
+            ray.shutdown()
         shutil.rmtree(folder, ignore_errors=True)
 
 
 _SILENT: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False}
+
+
+def _start(cores: int, gpus: int, folder: Path) -> None:
+    with _importable_from(folder):
+        ray.init(
+            address="local",
+            num_cpus=cores,
+            num_gpus=gpus,
+            include_dashboard=False,
+            object_store_memory=_OBJECT_STORE_BYTES,
+            _temp_dir=str(folder),
+            **_SILENT,
+        )
 
 
 def _join(address: str, folder: Path) -> None:
@@ -105,6 +113,25 @@ def _join(address: str, folder: Path) -> None:
             f"no Ray cluster lets us in at {address} ({why}); is it running ('ray status' on one of its machines), is "
             f"its version ours ({ray.__version__}), and is RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH set, if it wants one?"
         ) from error
+
+
+@contextlib.contextmanager
+def _our_handler_of(number: signal.Signals) -> Iterator[None]:
+    """Ray puts one in its place, and takes that away in the end; with either, the signal ends the process at once."""
+    ours = signal.getsignal(number)
+    yield
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(number, ours)
+
+
+@contextlib.contextmanager
+def _delayed(number: signal.Signals) -> Iterator[None]:
+    """Whoever sends a signal has to wait. Not for what starts processes: they would inherit it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {number})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def is_client() -> bool:

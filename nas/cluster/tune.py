@@ -94,6 +94,7 @@ def run_trials(side: Side, run: str, share: Share, folder: Path) -> None:
 
 
 def _experiment(searcher: _Searcher, side: Side, share: Share, folder: Path) -> None:
+    watch = _Watch(side)
     tune.run(
         train,
         name="nas",
@@ -105,9 +106,11 @@ def _experiment(searcher: _Searcher, side: Side, share: Share, folder: Path) -> 
         storage_path=str(folder),
         verbose=0,
         stop=_Stop(side),
-        callbacks=[_Watch(side)],
+        callbacks=[watch],
         raise_on_failed_trial=False,
     )
+    if watch.staging is not None:  # 20 MB that Ray would keep as long as it runs
+        shutil.rmtree(watch.staging, ignore_errors=True)
 
 
 class _Searcher(tune.search.Searcher):
@@ -173,6 +176,10 @@ class _Watch(tune.Callback):
 
     def __init__(self, side: Side) -> None:
         self._side = side
+        self.staging: Path | None = None
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self.staging = Path(trial.storage.experiment_driver_staging_path).parents[1]
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         error = trial.get_error()

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from analysis.leaderboard import COLUMNS, SORT_KEYS, leaderboard, paired_interval, to_records
+from analysis.leaderboard import COLUMNS, SORT_KEYS, leaderboard
 from analysis.store import Record, Store
+from analysis.trials import to_records
 from tests.records import make_result, make_trial
 from trainers.trial import TrialState
 
@@ -123,13 +123,6 @@ def test_orders(store):
 def test_an_empty_study_has_an_empty_leaderboard(tmp_path):
     with Store.create(tmp_path, {}) as store:
         assert leaderboard(store).empty
-
-
-def test_interval_of_few_differences():
-    assert all(math.isnan(v) for v in paired_interval([]))
-    mean, half = paired_interval([0.5])
-    assert mean == 0.5
-    assert math.isnan(half)
 
 
 def test_text_is_ranked_by_bits_per_byte_and_smaller_is_better(tmp_path):

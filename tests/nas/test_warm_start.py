@@ -102,7 +102,7 @@ def test_the_best_of_an_earlier_study_are_trained_first(tmp_path, metric):
     with sqlite3.connect(tmp_path / "a" / "study.db") as db:  # the best one was stopped early
         best = max((r for r in before if r[3].metrics), key=lambda r: r[3].metrics["val_accuracy"])
         pruned = TrialResult(TrialState.PRUNED, best[3].metrics).to_json()
-        db.execute("UPDATE trials SET result = ? WHERE expression = ?", (pruned, best[1]))
+        db.execute("UPDATE trials SET state = 'PRUNED', result = ? WHERE expression = ?", (pruned, best[1]))
     db.close()
     chosen = settings(f"warm_start.study={tmp_path / 'a'}", "warm_start.top=4")
     complete = [r for r in before if r[3].state == TrialState.COMPLETE and r[1] != best[1]]

@@ -177,12 +177,13 @@ def test_workers_that_cannot_start_are_not_the_candidates_fault(tmp_path, monkey
     assert not finished(run, 1)
 
 
-def test_ctrl_c_says_how_to_go_on(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_says_how_to_go_on(tmp_path, number):
     run = tmp_path / "study"
     process = start("search", "digits", *SMALL, "search.trials=60", "--run", str(run))
     wait_for(lambda: finished(run, 3), "three finished trials")
     members = family(process.pid)
-    os.kill(process.pid, signal.SIGINT)
+    os.kill(process.pid, number)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, out + err
     assert f"nas resume {run}" in out
