@@ -40,6 +40,9 @@ def row_faults(row: Row) -> Iterator[str]:
     except (ParseError, KeyError, TypeError, ValueError) as error:
         yield f"it cannot be read ({type(error).__name__}: {str(error)[:200]})"
         return
+    for name in ("function_key", "formula"):
+        if not isinstance(row[name], str):
+            yield f"its {name} is no text"
     for name in ("id", "stage", "expression", "seed", "setting"):
         if getattr(trial, name) != row[name]:
             yield f"its {name} is {row[name]!r} in the table and {getattr(trial, name)!r} in the trial"

@@ -54,8 +54,10 @@ def paired(a: Mapping[int, float], b: Mapping[int, float]) -> Difference:
     std = float(differences.std(ddof=1))
     half = float(stats.t.ppf((1 + LEVEL) / 2, n - 1)) * std / math.sqrt(n)
     same = std <= 1e-12 * max(1.0, float(np.abs(differences).max()))
-    p = math.nan if same else float(stats.ttest_1samp(differences, 0).pvalue)
-    return Difference(float(differences.mean()), half, p, std, n)
+    mean = float(differences.mean())
+    # What stats.ttest_rel computes, without what it spends on other cases: a leaderboard asks for hundreds.
+    p = math.nan if same else 2 * float(stats.t.sf(abs(mean) * math.sqrt(n) / std, n - 1))
+    return Difference(mean, half, p, std, n)
 
 
 def holm(p_values: ArrayLike, race: int) -> NDArray[np.float64]:
@@ -158,9 +160,9 @@ def noise(results: pd.DataFrame) -> Noise:
     """
     x = _matched(results)
     functions, seeds = x.shape
-    degrees = (functions - 1) * (seeds - 1)
-    if degrees < 1:
+    if functions < 2 or seeds < 2:
         return Noise(math.nan, 0)
+    degrees = (functions - 1) * (seeds - 1)
     residuals = x - x.mean(1, keepdims=True) - x.mean(0, keepdims=True) + x.mean()
     return Noise(float(np.sqrt((residuals**2).sum() / degrees)), degrees)
 

@@ -68,7 +68,7 @@ def find_settings(home: ExperimentConfig, also: Sequence[str]) -> list[Setting]:
         except ValueError as error:
             raise ConfirmError(f"--also takes 'CONFIG [KEY=VALUE]...', got {text!r} ({error})") from error
         config = load_config(name, [*overrides, "pruning=null"])  # it has no part in a confirmation
-        if any(setting.name == config.name for setting in settings):
+        if config.name in {home.name, *(setting.name for setting in settings)}:
             raise ConfirmError(f"two settings have the name {config.name}; give one of them another: name=...")
         settings.append(Setting(config.name, config))
     return settings

@@ -119,19 +119,48 @@ def read_comparison(chance: random.Random, folder: Path) -> None:
 
 def read_study(run: Path) -> None:
     """All that is done with somebody's study."""
-    from analysis.leaderboard import leaderboard
-    from analysis.store import Store
+    from analysis.recovery import recover
     from nas.check import check_run
     from nas.export import export_top
-    from nas.tables import leaderboard_csv, leaderboard_json, leaderboard_table
 
-    with Store.open(run) as store:
-        rows = leaderboard(store)
+    each_refuses_by_itself(
+        lambda: read_leaderboards(run),
+        lambda: check_run(run),
+        lambda: export_top(run, 1, run / "export"),
+        lambda: recover(run, run / "recovered"),
+        lambda: read_leaderboards(run / "recovered") if (run / "recovered").exists() else None,
+    )
+
+
+def read_leaderboards(run: Path) -> None:
+    from analysis.filters import Wanted
+    from analysis.study import Study, together
+    from nas.tables import leaderboard_csv, leaderboard_json, leaderboard_note, leaderboard_table
+
+    with Study(run) as study:
+        rows = together([study], Wanted())
         leaderboard_table(rows, 120)
+        leaderboard_note(rows)
         leaderboard_csv(rows)
         leaderboard_json(rows)
-    check_run(run)
-    export_top(run, 1, run / "export")
+        Wanted(family="swish", max_complexity=5, pareto="complexity").of(rows)
+        for setting in study.settings:
+            study.leaderboard(setting=setting)
+        _ = study.epochs
+
+
+def each_refuses_by_itself(*readers: Callable[[], object]) -> None:
+    """A refusal by one of several readers of the same file is not to hide what the others do."""
+    refusal = None
+    for read in readers:
+        try:
+            read()
+        except ValueError as error:
+            if not is_refusal(error):
+                raise
+            refusal = error
+    if refusal is not None:
+        raise refusal
 
 
 def read_damaged_store(chance: random.Random, folder: Path) -> None:
@@ -160,7 +189,9 @@ def read_forged_store(chance: random.Random, folder: Path) -> None:
 def forge(db: sqlite3.Connection, chance: random.Random) -> None:
     value = chance.choice([*PAYLOADS, None, 7, -1, 2.5, b"\x80\x04\x95", "[]", "{}", "nan", "x"])
     if chance.random() < 0.3:
-        key = chance.choice(("config", "version", "proposals", "known_keys", "warm_start", "created", "search_seconds"))
+        key = chance.choice(
+            ("config", "version", "proposals", "known_keys", "warm_start", "created", "search_seconds", "settings")
+        )
         text = chance.choice([json.dumps(value if not isinstance(value, bytes) else "?"), "{", "NaN", *PAYLOADS])
         if key == "config" and chance.random() < 0.7:
             (stored,) = db.execute("SELECT value FROM study WHERE key = 'config'").fetchone()
