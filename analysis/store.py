@@ -119,7 +119,10 @@ class Store:
             if isinstance(error, StoreError):
                 raise
             why = " ".join(str(error).split())[:300]
-            raise StoreError(f"{path} cannot be read as a study ({type(error).__name__}: {why})") from error
+            raise StoreError(
+                f"{path} cannot be read as a study ({type(error).__name__}: {why}); what can be read of it: "
+                f"nas check {run} --recover DIR"
+            ) from error
         if version not in READABLE:
             raise StoreError(
                 f"{path} has store version {version}, this program reads versions {READABLE[0]} to {VERSION}; use the "

@@ -70,7 +70,10 @@ def read_trials(store: Store) -> pd.DataFrame:
             raise ValueError(f"no states of trials: {sorted(odd)[:3]}")
     except (sqlite3.Error, ValueError, TypeError, KeyError, OverflowError, AttributeError) as error:
         why = " ".join(str(error).split())[:300]
-        raise StoreError(f"{store.path} cannot be read as a study ({type(error).__name__}: {why})") from error
+        raise StoreError(
+            f"{store.path} cannot be read as a study ({type(error).__name__}: {why}); what can be read of it: "
+            f"nas check {store.path.parent} --recover DIR"
+        ) from error
     return table[list(TRIAL_COLUMNS)]
 
 

@@ -53,10 +53,12 @@ def confirm(run: Run, settings: Sequence[Setting], top: int, seeds: int, watch: 
     if precision == "auto":
         precision = run.store.get("precision")
     confirmation = Confirmation(run.store, settings, entrants, seeds, precision)
-    return _work_through(run, confirmation, configs, watch)
+    return _work_through(run, confirmation, configs, watch, "test")
 
 
-def _work_through(run: Run, job: Job, configs: Sequence[ExperimentConfig], watch: Watch[Job]) -> Job:
+def _work_through(
+    run: Run, job: Job, configs: Sequence[ExperimentConfig], watch: Watch[Job], score_on: str = "val"
+) -> Job:
     with logging_to(job, run.path):  # they may have missed the end
         if job.done:
             return job
@@ -75,7 +77,7 @@ def _work_through(run: Run, job: Job, configs: Sequence[ExperimentConfig], watch
                 settle(run.config.ray.address)
                 from nas.cluster.run import run_on_ray
 
-                run_on_ray(job, configs, view)
+                run_on_ray(job, configs, view, score_on)
     return job
 
 

@@ -54,7 +54,12 @@ class Machine:
 
 
 def examine(
-    nodes: Sequence[Node], config: ExperimentConfig | None, use_gpus: bool, *, measure_precision: bool = False
+    nodes: Sequence[Node],
+    config: ExperimentConfig | None,
+    use_gpus: bool,
+    *,
+    score_on: str = "val",
+    measure_precision: bool = False,
 ) -> list[Machine]:
     """Ask every machine that has cores for trials."""
     values = None if config is None else config.model_dump(mode="json")
@@ -63,7 +68,7 @@ def examine(
         gpus = 1 if node.gpus and use_gpus else 0
         place = NodeAffinitySchedulingStrategy(node.id, soft=False)
         task = ray.remote(_look).options(num_cpus=0, num_gpus=gpus, scheduling_strategy=place, max_retries=0)
-        asked[task.remote(values, measure_precision)] = node
+        asked[task.remote(values, score_on, measure_precision)] = node
     done, late = ray.wait(list(asked), num_returns=len(asked), timeout=_SECONDS)
     machines = [_answer(asked[reference], reference) for reference in done]
     machines += [Machine(asked[reference].address, faults=[f"no answer within {_SECONDS} s"]) for reference in late]
@@ -90,27 +95,27 @@ def this_machine(has_gpu: bool = False) -> Machine:
     )
 
 
-def _look(values: dict[str, Any] | None, measure_precision: bool) -> dict[str, Any]:
+def _look(values: dict[str, Any] | None, score_on: str, measure_precision: bool) -> dict[str, Any]:
     """Runs on the machine."""
     has_gpu = bool(ray.get_runtime_context().get_accelerator_ids().get("GPU"))
     found = asdict(this_machine(has_gpu))
     del found["address"], found["cores"], found["gpus"], found["memory"]
     if values is not None:
         try:
-            found |= _rehearse(restore_config(values), has_gpu, measure_precision)
+            found |= _rehearse(restore_config(values), has_gpu, score_on, measure_precision)
         except ValueError as error:
             found["faults"] = str(error).splitlines()
     return found
 
 
-def _rehearse(config: ExperimentConfig, has_gpu: bool, measure_precision: bool) -> dict[str, Any]:
+def _rehearse(config: ExperimentConfig, has_gpu: bool, score_on: str, measure_precision: bool) -> dict[str, Any]:
     """What a trial does, and on a GPU how much memory it takes."""
     from nas.runs import check_components, example_trial, faster_precision_here
     from trainers.memory import trials_that_fit
 
     if not has_gpu:  # a process without a GPU of its own may see one all the same
         config = config.model_copy(update={"trial": config.trial.model_copy(update={"device": "cpu"})})
-    check_components(config)
+    check_components(config, score_on)
     found: dict[str, Any] = {}
     if measure_precision:
         found["precision"] = faster_precision_here(config)

@@ -24,13 +24,16 @@ from trainers.environment import available_cores
 _LOOK_SECONDS = 5.0
 
 
-def run_on_ray(work: Work, configs: Sequence[ExperimentConfig], on_change: Callable[[], None]) -> None:
+def run_on_ray(
+    work: Work, configs: Sequence[ExperimentConfig], on_change: Callable[[], None], score_on: str = "val"
+) -> None:
     """Run all trials of a search, or of something like it.
 
     Args:
         work: where trials come from.
         configs: of the trials; the first one says where they run.
         on_change: called when there is something new to be seen.
+        score_on: as in the trials.
 
     Raises:
         WorkersError: no cluster answers, its machines cannot run the trials, or no worker can.
@@ -41,7 +44,7 @@ def run_on_ray(work: Work, configs: Sequence[ExperimentConfig], on_change: Calla
         trials_per_gpu = 1
         wants_memory = config.ray.gpus_per_trial == "auto" and config.workers == "auto" and any(n.gpus for n in found)
         if config.ray.address is not None or (use_gpus and wants_memory):
-            machines = [machine for each in configs for machine in examine(found, each, use_gpus)]
+            machines = [machine for each in configs for machine in examine(found, each, use_gpus, score_on=score_on)]
             refuse([this_machine(), *machines])
             trials_per_gpu = min(machine.trials_per_gpu for machine in machines)
         share = fair_share(config.ray, config.workers, found, trials_per_gpu, use_gpus)

@@ -10,7 +10,8 @@ import torch
 
 import nas.runs as runs
 from nas.config import load_config
-from nas.runs import RunError, create_run, execute, open_run
+from nas.execution import execute
+from nas.runs import RunError, check_components, create_run, open_run
 from nas.search import Search
 
 TINY = [
@@ -112,3 +113,11 @@ def test_an_empty_text_and_a_missing_one(tmp_path):
         data = f"data={{name: text, root: {tmp_path / text}}}"
         with pytest.raises(RunError, match=message), create_run(load_config("pydoc_gpt", [data]), tmp_path / "study"):
             pass
+
+
+def test_a_data_set_without_a_test_set_is_refused_before_it_is_confirmed_on(tmp_path):
+    text = ["data={name: pydoc, context: 16, test_fraction: 0}", "model={name: gpt, dim: 16, depth: 1, heads: 2}"]
+    config = load_config("digits", text)
+    check_components(config)
+    with pytest.raises(RunError, match=r"scored on a test set.*texts keep data\.test_fraction"):
+        check_components(config, "test")

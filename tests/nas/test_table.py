@@ -20,7 +20,7 @@ from analysis.store import Store
 from analysis.yardstick import FUNCTIONS, TRAININGS, ResultTable, TableError, read_table
 from nas.cli import main
 from nas.config import restore_config
-from nas.runs import execute
+from nas.execution import execute
 from nas.search import Search
 from nas.table import checked_folder, make_table, shown_config, sweep_config, table_run, write_table
 from nas.table_readme import rank_agreement, readme
