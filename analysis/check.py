@@ -15,6 +15,8 @@ def faults(store: Store) -> list[str]:
     """What is wrong with a store, a sentence each; nothing if it is whole."""
     found = [f"SQLite finds it damaged: {line}" for line in store.damage()]
     try:
+        if missing := store.missing_columns():
+            return [*found, f"its trials have no {', '.join(missing)}"]
         rows = list(store.rows())
     except (sqlite3.Error, UnicodeDecodeError) as error:
         return [*found, f"its trials cannot be read ({error})"]

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from analysis.check import row_faults
-from analysis.schema import INDEXES, PUT, READABLE, SCHEMA, VERSION, migrate
+from analysis.schema import COLUMNS, INDEXES, PUT, READABLE, SCHEMA, VERSION, migrate
 from analysis.store import FILE_NAME, Row, Store, StoreError
 
+_NEEDED = COLUMNS - {"complexity", "setting"}
 _MOST_MISSING = 10_000
 """So many numbers in a row without a trial, and there are no more."""
 
@@ -110,8 +111,8 @@ def _rows(db: sqlite3.Connection) -> tuple[list[Row], list[int]]:
             missing += 1
             continue
         missing = 0
-        row = dict(zip(names, values, strict=True))
-        if any(row_faults(row)):
+        row = {name: value for name, value in zip(names, values, strict=True) if name in COLUMNS}
+        if not row.keys() >= _NEEDED or any(row_faults(row)):
             damaged.append(number)
         else:
             found.append(row)

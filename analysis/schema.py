@@ -8,7 +8,11 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from trainers.trial import METRICS
 
 VERSION = 3
 READABLE = (2, 3)
@@ -44,7 +48,38 @@ INDEXES = """
 CREATE INDEX IF NOT EXISTS launches ON trials (launched);
 CREATE INDEX IF NOT EXISTS ends ON trials (finished);
 """
+COLUMNS = frozenset(line.split()[0] for line in SCHEMA.splitlines() if line.startswith("    "))
+"""Of the table of trials."""
 _TEXTS = ("text", "tiny_shakespeare", "pydoc")
+
+
+class _Search(BaseModel):
+    model_config = ConfigDict(extra="allow")
+    objective: Literal[tuple(METRICS)] = "val_accuracy"  # type: ignore[valid-type]
+    cost: Literal["complexity", "time"] | None = None
+
+
+class _Config(BaseModel):
+    """As much of a configuration as readers rely on."""
+
+    model_config = ConfigDict(extra="allow")
+    search: _Search = _Search()
+
+
+class About(BaseModel):
+    """What the table of the study holds. A stranger's file may hold anything."""
+
+    model_config = ConfigDict(extra="allow")
+    config: _Config
+    settings: dict[str, _Config] = {}
+    nas_version: str = ""
+    created: str = ""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    search_seconds: float = 0.0
+    proposals: dict[str, int] = {}
+    known_keys: list[str] = []
+    warm_start: list[tuple[str, str | None]] = []
+    machine: dict[str, Any] = {}
 
 
 def migrate(db: sqlite3.Connection) -> None:

@@ -16,9 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
-
-from analysis.schema import INDEXES, PUT, READABLE, SCHEMA, VERSION, complexity, migrate
+from analysis.schema import COLUMNS, INDEXES, PUT, READABLE, SCHEMA, VERSION, About, complexity, migrate
 from trainers.trial import Trial, TrialResult, TrialState
 
 FILE_NAME = "study.db"
@@ -106,7 +104,7 @@ class Store:
                 if version != VERSION:
                     store = store if write else store._in_memory()
                     migrate(store._db)
-                _About.model_validate(dict(store.notes()))
+                About.model_validate(dict(store.notes()))
             if write:
                 db.executescript(INDEXES)
                 db.execute("PRAGMA journal_mode=WAL")
@@ -284,14 +282,23 @@ class Store:
         """Some columns of all trials, in the order of their launch, as they are stored."""
         return self._db.execute(f"SELECT {', '.join(names)} FROM trials ORDER BY launched").fetchall()
 
-    def count_states(self) -> Iterator[tuple[str, int]]:
-        """How many trials are in which state."""
-        yield from self._db.execute("SELECT state, COUNT(*) FROM trials GROUP BY state")
+    def count_states(self) -> dict[str, int]:
+        """How many trials are in which state, as far as that can be read."""
+        with contextlib.suppress(sqlite3.Error):
+            return dict(self._db.execute("SELECT state, COUNT(*) FROM trials GROUP BY state"))
+        return {}
 
     def damage(self) -> list[str]:
         """What SQLite itself finds wrong."""
-        found = [str(line) for (line,) in self._db.execute("PRAGMA integrity_check(10)")]
+        try:
+            found = [str(line) for (line,) in self._db.execute("PRAGMA integrity_check(10)")]
+        except sqlite3.Error as error:
+            return [str(error)]
         return [] if found == ["ok"] else found
+
+    def missing_columns(self) -> list[str]:
+        """Of the table of trials."""
+        return sorted(COLUMNS - {row[1] for row in self._db.execute("PRAGMA table_info(trials)")})
 
     def copy(self, run: Path) -> Store:
         """The same study in another directory, open for writing."""
@@ -307,21 +314,6 @@ class Store:
 _RECORD = "trial, function_key, formula, known_name, result, likeness"
 _LAST_EVENTS = "IFNULL((SELECT MAX(launched) FROM trials), 0), IFNULL((SELECT MAX(finished) FROM trials), 0)"
 _NEXT_EVENT = f"(SELECT 1 + MAX({_LAST_EVENTS}))"
-
-
-class _About(BaseModel):
-    """What the table of the study holds. A stranger's file may hold anything."""
-
-    model_config = ConfigDict(extra="allow")
-    config: dict[str, Any]
-    nas_version: str = ""
-    created: str = ""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    search_seconds: float = 0.0
-    proposals: dict[str, int] = {}
-    known_keys: list[str] = []
-    warm_start: list[tuple[str, str | None]] = []
-    machine: dict[str, Any] = {}
 
 
 def _record(

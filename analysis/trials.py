@@ -43,6 +43,7 @@ TRIAL_COLUMNS: dict[str, tuple[str, str]] = {
 }
 """Columns of :func:`read_trials`: type of pandas, and meaning."""
 
+STAGES = ("search", "retrain", "confirm", "relax")
 _STORED = {"known_name": "name"} | {
     name: name
     for name in TRIAL_COLUMNS
@@ -65,9 +66,9 @@ def read_trials(store: Store) -> pd.DataFrame:
         table["cost"] = [cost for _, cost in results]
         for name, (kind, _) in TRIAL_COLUMNS.items():
             table[name] = _typed(table[name], kind)
-        odd = set(table["state"]) - set(TrialState)
-        if odd:
-            raise ValueError(f"no states of trials: {sorted(odd)[:3]}")
+        for name, known in (("state", set(TrialState)), ("stage", set(STAGES))):
+            if odd := set(table[name]) - known:
+                raise ValueError(f"a trial's {name} is one of {', '.join(sorted(known))}, got {sorted(odd)[:3]}")
     except (sqlite3.Error, ValueError, TypeError, KeyError, OverflowError, AttributeError) as error:
         why = " ".join(str(error).split())[:300]
         raise StoreError(

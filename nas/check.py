@@ -22,7 +22,7 @@ def check_run(run: Path) -> tuple[list[str], dict[str, int]]:
         StoreError: this is no study.
     """
     with Store.open(run) as store:
-        found, states = faults(store), dict(store.count_states())
+        found, states = faults(store), store.count_states()
         if not found:
             with tempfile.TemporaryDirectory(prefix="nas-check-") as folder:
                 with store.copy(Path(folder)) as copy, one_thread():

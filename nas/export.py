@@ -16,12 +16,12 @@ from analysis.store import Store
 from analysis.trials import to_records
 from search_spaces.codegen import to_source
 from search_spaces.compile import to_function
-from search_spaces.expression import Expression, params
+from search_spaces.expression import Expression, params, variables
 from search_spaces.known import KNOWN
 from search_spaces.parser import parse
 from search_spaces.sympy_bridge import ask
 from search_spaces.values import GRID
-from trainers.trial import METRICS
+from trainers.trial import DIRECTIONS, TEST_METRICS
 
 
 class ExportError(ValueError):
@@ -51,6 +51,8 @@ def export_top(run: Path, top: int, out: Path) -> list[Path]:
 
 def _export(row: dict[str, Any], run: Path, facts: dict[str, Any], out: Path) -> Path:
     expression = parse(row["formula"])
+    if set(variables(expression)) != {"x"}:
+        raise ExportError(f"{run} holds {row['formula'][:200]!r}, which is no function of x")
     name = class_name(row["name"], row["function_key"])
     path = out / f"{name.lower()}.py"
     draft = out / f".{name.lower()}.py"
@@ -80,7 +82,15 @@ def _export(row: dict[str, Any], run: Path, facts: dict[str, Any], out: Path) ->
         "val_loss": {"mean": row["val_loss"], "std": row["val_loss_std"]},
         "seeds": row["seeds"],
         "val_bpb": {"mean": row["val_bpb"], "std": row["val_bpb_std"]},
-        "vs_relu": {"metric": row["metric"], "mean": row["vs_relu"], "ci95": row["vs_relu_ci95"]},
+        **{name: {"mean": row[name], "std": row[f"{name}_std"]} for name in TEST_METRICS},
+        "stage": row["stage"],
+        "vs_relu": {
+            "metric": row["metric"],
+            "mean": row["vs_relu"],
+            "ci95": row["vs_relu_ci95"],
+            "holm_p": row["vs_relu_holm"],
+            "race": row["race"],
+        },
         "rank": row["rank"],
         "run": run.resolve().name,
         "failed_seeds": row["n_failed"],
@@ -165,9 +175,9 @@ def _learnable(name: str, function: str, expression: Expression, names: tuple[st
 def _measured(row: dict[str, Any], n: int) -> str:
     """The study's metric over n seeds, and its difference to ReLU's."""
     metric = row["metric"]
-    is_accuracy = metric == "val_accuracy"
+    is_accuracy = metric.endswith("accuracy")
     scale, digits, unit = (100, 2, " points") if is_accuracy else (1, 4, "")
-    name = "Validation accuracy" if is_accuracy else metric
+    name = {"val_accuracy": "Validation accuracy", "test_accuracy": "Test accuracy"}.get(metric, metric)
     text = f"{name} {scale * row['value']:.{digits}f}{' %' if is_accuracy else ''} over {n} seed(s)"
     if n > 1:
         text += f" (standard deviation {scale * row['value_std']:.{digits}f})"
@@ -175,7 +185,7 @@ def _measured(row: dict[str, Any], n: int) -> str:
         text += f", {scale * row['vs_relu']:+.{digits}f}{unit} against ReLU on the same seeds"
         if row["vs_relu_ci95"] is not None:
             text += f", 95 % interval ± {scale * row['vs_relu_ci95']:.{digits}f}"
-    return text if METRICS[metric] == "max" else f"{text} (smaller is better)"
+    return text if DIRECTIONS[metric] == "max" else f"{text} (smaller is better)"
 
 
 def _found_in(row: dict[str, Any], run: Path, facts: dict[str, Any]) -> str:

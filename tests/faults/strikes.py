@@ -139,13 +139,14 @@ def jump_clock(stage: Stage) -> str:
     return stage.ended()
 
 
+LONG = ("trial.epochs=12",)  # there is a middle to strike in
 FAULTS = [
-    Fault("kill -9 of a worker", kill_worker, ("trial.epochs=12",)),
+    Fault("kill -9 of a worker", kill_worker, LONG),
     Fault("kill -9 of the driver", kill_driver),
-    Fault("kill -9 of the raylet", kill_raylet),
-    Fault("Ctrl-C", interrupt(signal.SIGINT, 1), ("trial.epochs=12",)),
-    Fault("Ctrl-C twice", interrupt(signal.SIGINT, 2), ("trial.epochs=12",)),
-    Fault("SIGTERM", interrupt(signal.SIGTERM, 1), ("trial.epochs=12",)),
+    Fault("kill -9 of the raylet", kill_raylet, LONG),
+    Fault("Ctrl-C", interrupt(signal.SIGINT, 1), LONG),
+    Fault("Ctrl-C twice", interrupt(signal.SIGINT, 2), LONG),
+    Fault("SIGTERM", interrupt(signal.SIGTERM, 1), LONG),
     a_users_model("hang", "hung: no step for 8 s"),
     a_users_model("native_hang", "hung in native code"),
     a_users_model("leak", "out of memory: its process had", "ray.max_memory_gb=1.2"),
@@ -153,9 +154,9 @@ FAULTS = [
     a_users_model("nan", "diverged: loss nan"),
     a_users_model("inf", "diverged: loss"),
     Fault("user's model: exit", let_it_run, ("model={name: faulty, fault: exit, width: 4}",), add_faulty_model),
-    Fault("the run's directory removed", remove_run),
+    Fault("the run's directory removed", remove_run, LONG),
     Fault("two drivers on one run", second_driver, ("trial.epochs=30",)),  # it takes seconds to start another
-    Fault("the clock jumps", jump_clock, (), wrap_clock),
+    Fault("the clock jumps", jump_clock, LONG, wrap_clock),
     Fault("disk full", fill_disk, (), mount_small, needs_root=True),
     Fault("a read-only directory", make_read_only, (), mount_small, needs_root=True),
 ]

@@ -102,7 +102,13 @@ def test_a_study_of_text_speaks_of_bits_per_byte(tmp_path):
     assert "val_bpb 2.0500 over 1 seed(s), -0.1500 against ReLU on the same seeds (smaller is better)" in text
     card = json.loads(path.with_suffix(".json").read_text())
     assert card["val_bpb"]["mean"] == 2.05
-    assert card["vs_relu"] == {"metric": "val_bpb", "mean": pytest.approx(-0.15), "ci95": None}
+    assert card["vs_relu"] == {
+        "metric": "val_bpb",
+        "mean": pytest.approx(-0.15),
+        "ci95": None,
+        "holm_p": None,
+        "race": 1,
+    }
 
 
 def test_the_module_is_swish(run, tmp_path):
