@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
+from analysis.curves import broken, window
+from analysis.palette import COLOURS
 from search_spaces.expression import Expression
 from search_spaces.values import values_and_slopes
 
 FORMATS = (".png", ".svg", ".pdf")
-# Colour-blind safe (Okabe and Ito); the function itself first and strongest.
-_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")
 _LINES = ("-", "--", ":", "-.")
 _RANGE = 5.0
 
@@ -35,15 +35,15 @@ def plot_functions(functions: Mapping[str, Expression], path: Path) -> None:
                 first = number == 0
                 axis.plot(
                     x,
-                    _broken_at_jumps(rows[number]),
-                    color=_COLOURS[number % len(_COLOURS)],
+                    broken(rows[number]),
+                    color=COLOURS[number % len(COLOURS)],
                     linewidth=2.4 if first else 1.3,
                     linestyle="-" if first else "--",
                     label=list(functions)[number],
                 )
             axis.set_title(title, loc="left")
             axis.set_xlim(-_RANGE, _RANGE)
-            axis.set_ylim(*_window(rows))
+            axis.set_ylim(*window(rows))
             axis.spines[["top", "right"]].set_visible(False)
         handles, labels = axes[0].get_legend_handles_labels()
         figure.legend(handles[::-1], labels[::-1], frameon=False, loc="outside upper center", ncols=len(labels))
@@ -72,7 +72,7 @@ def plot_replays(
         figure, axes = plt.subplots(1, 1 + len(found), figsize=(4.6 * (1 + len(found)), 4.6), layout="constrained")
         left, *others = np.atleast_1d(axes)
         for number, (label, (mean, half)) in enumerate(regret.items()):
-            style = {"color": _COLOURS[number % len(_COLOURS)], "linestyle": _LINES[number // len(_COLOURS) % 4]}
+            style = {"color": COLOURS[number % len(COLOURS)], "linestyle": _LINES[number // len(COLOURS) % 4]}
             x, average, spread = np.arange(1, len(mean) + 1), np.asarray(mean), np.nan_to_num(half)
             left.step(x, average, where="post", label=label, linewidth=1.8, **style)
             low, high = np.maximum(average - spread, average / 2), average + spread  # a logarithm has no 0
@@ -96,18 +96,3 @@ def plot_replays(
         figure.legend(*left.get_legend_handles_labels(), frameon=False, loc="outside lower center", ncols=5)
         figure.savefig(path, dpi=150)
         plt.close(figure)
-
-
-def _broken_at_jumps(y: np.ndarray) -> np.ndarray:
-    """NaN where the curve jumps, so that no vertical line is drawn there."""
-    y = np.where(np.isfinite(y), y, np.nan)
-    jumps = np.abs(np.diff(y, prepend=y[0])) > 0.2
-    return np.where(jumps, np.nan, y)
-
-
-def _window(rows: np.ndarray) -> tuple[float, float]:
-    """Limits that show the interesting part: what lies within ±6, with a margin."""
-    finite = np.clip(rows[np.isfinite(rows)], -6, 6)
-    low, high = (float(finite.min()), float(finite.max())) if len(finite) else (-1.0, 1.0)
-    margin = 0.06 * max(high - low, 0.5)
-    return low - margin, high + margin

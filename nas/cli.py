@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nas import cli_cluster, cli_exports, cli_reading, cli_search, cli_tables
+from nas import cli_cluster, cli_dashboard, cli_exports, cli_reading, cli_report, cli_search, cli_tables
 from nas.cli_search import RunArgument
 from nas.console import console, status
 
@@ -32,6 +32,8 @@ app.command()(cli_search.resume)
 app.command()(cli_reading.leaderboard)
 app.command()(cli_reading.confirm)
 app.command()(cli_reading.check)
+app.command()(cli_report.report)
+app.command()(cli_dashboard.dashboard)
 app.command()(cli_tables.table)
 app.command()(cli_tables.bench)
 app.command()(cli_exports.optuna)

@@ -32,10 +32,11 @@ def test_the_readme_builds_its_model(tmp_path):
     assert done.stdout.strip() == "(1, 600, 256)", done.stderr
 
 
+_DOCS = ("modules", "dashboard", "decisions", "integrations", "reading", "strategies", "yardstick")
 PAGES = [
     "README.md",
     "CONTRIBUTING.md",
-    *(f"docs/{name}.md" for name in ("modules", "decisions", "integrations", "strategies", "yardstick")),
+    *(f"docs/{name}.md" for name in _DOCS),
 ]
 
 

@@ -119,9 +119,10 @@ def test_operators_and_complexity_count_functions(study):
     np.testing.assert_allclose(total, 100)
 
 
-def test_thousands_of_points_are_drawn_by_webgl(tmp_path):
-    with made_study(tmp_path, searched({f"sin({n} * x)": 0.5 for n in range(2, 1100)})) as study:
-        assert trace(figures.progress(study), "completed").type == "scattergl"
+def test_many_points_are_drawn_by_webgl(study, monkeypatch):
+    assert trace(figures.progress(study), "completed").type == "scatter"
+    monkeypatch.setattr("analysis.figure_style._MANY", 10)
+    assert trace(figures.progress(study), "completed").type == "scattergl"
 
 
 @pytest.mark.parametrize("dark", [False, True])

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import subprocess
 import sys
+import urllib.request
 
 import pytest
 
@@ -33,6 +35,19 @@ def test_what_holds_no_study(tmp_path):
         check_runs([tmp_path])
     made(tmp_path)
     check_runs([tmp_path, tmp_path / "tiny"])
+
+
+def test_a_process_serves_until_it_is_told_to_stop(tmp_path):
+    command = [sys.executable, "-m", "nas", "dashboard", str(made(tmp_path)), "--port", "0", "--no-open"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        address = re.search(r"http://127\.0\.0\.1:\d+/", process.stderr.readline())
+        with urllib.request.urlopen(address.group(), timeout=20) as answer:
+            assert answer.status == 200
+    finally:
+        process.terminate()
+        out, err = process.communicate(timeout=20)
+    assert (process.returncode, out, err) == (0, "", "")
 
 
 def test_without_dash_it_says_what_to_install(tmp_path):

@@ -102,6 +102,15 @@ def test_equal_names_are_told_apart_and_new_studies_appear(tmp_path):
         studies.get("tiny-3")
 
 
+def test_an_empty_directory_may_become_a_study(tmp_path):
+    (tmp_path / "tiny").mkdir()
+    studies = Studies([tmp_path / "tiny"])
+    assert studies.slugs() == []
+    made(tmp_path)
+    assert studies.slugs() == ["tiny"]
+    assert isinstance(studies.get("tiny"), Snapshot)
+
+
 def test_it_runs_as_long_as_its_lock_is_held(tmp_path):
     run = made(tmp_path)
     studies = Studies([run])

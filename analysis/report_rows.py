@@ -1,0 +1,99 @@
+"""Leaderboards as tables of a report."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+
+from analysis.intervals import with_intervals
+from analysis.report_parts import Table
+from analysis.study import Study
+from analysis.trials import to_records
+from analysis.verdict import SURE
+from analysis.wording import as_number, label, prose, shorten, shown
+
+_STAGES = {"confirm": "confirmed", "retrain": "retrained", "search": "searched"}
+_STATES = {"RUNNING": "running", "PRUNED": "pruned", "FAIL": "failed"}
+_FORMULA = 160
+_AGAINST = (("vs_relu", "ReLU"), ("vs_silu", "SiLU"))
+
+
+def board_table(rows: pd.DataFrame) -> Table:
+    """Rows of a leaderboard; columns that are empty for all of them are left out."""
+    metrics = list(dict.fromkeys(rows["metric"]))
+    intervals = {str(metric): with_intervals(rows[rows["metric"] == metric]) for metric in metrics}
+    ends = {
+        row["function_key"]: f"{shown(row['low'], metric)} to {shown(row['high'], metric)}"
+        for metric, table in intervals.items()
+        for _, row in table.iterrows()
+        if row["n_seeds"] > 1
+    }
+    single = label(str(metrics[0])) if len(metrics) == 1 else "value"
+    after = ("95 %", "seeds", "stage", "vs ReLU", "p", "vs SiLU", "p", "nodes", "cost")
+    header = ("#", "formula", "known as", single, "of", *after)
+    compared = rows.assign(
+        **{f"{column}_any": bool(rows.loc[rows["name"] != name, column].notna().any()) for column, name in _AGAINST}
+    )
+    body = tuple(_cells(row, ends, len(metrics) > 1) for row in to_records(compared))
+    caption = (
+        "vs: mean difference over matched seeds ± 95 % interval; p: paired t test, by Holm's method over all in the "
+        "race. * marks p < 0.05. Cost: times ReLU's, forward and backward."
+    )
+    return Table(header, body, code=(1,), caption=caption).without_empty_columns()
+
+
+def _cells(row: dict[str, object], ends: dict[object, str], several: bool) -> tuple[str, ...]:
+    metric = str(row["metric"])
+    failed = as_number(row["n_failed"])
+    seeds = f"{as_number(row['n_seeds']):.0f}" + (f" ({failed:.0f} failed)" if failed > 0 else "")
+    known = shorten(row["likeness"] or row["name"] or "", 60)
+    stage, state = str(row["stage"]), str(row["state"])
+    return (
+        str(row["rank"]),
+        shorten(row["formula"], _FORMULA),
+        known if row["found"] else f"{known} (baseline)".strip(),
+        shown(row["value"], metric),
+        prose(metric) if several else "",
+        ends.get(row["function_key"], ""),
+        seeds,
+        _STAGES.get(stage, stage) if state == "COMPLETE" else _STATES[state],
+        *against(row, "vs_relu", "ReLU"),
+        *against(row, "vs_silu", "SiLU"),
+        "" if row["complexity"] is None else str(row["complexity"]),
+        "" if row["cost"] is None else f"{as_number(row['cost']):.2f}",
+    )
+
+
+def against(row: dict[str, object], column: str, name: str) -> tuple[str, str]:
+    """Difference with interval, and p."""
+    metric, p = str(row["metric"]), as_number(row[f"{column}_holm"])
+    if row["name"] == name:
+        return "reference" if row.get(f"{column}_any", True) else "", ""
+    text, half = shown(row[column], metric, sign=True), shown(row[f"{column}_ci95"], metric)
+    star = "*" if p < SURE else ""
+    return f"{text} ± {half}" if half else text, "" if math.isnan(p) else f"{p:.2g}{star}"
+
+
+def transfer_table(study: Study) -> tuple[Table | None, int]:
+    """Functions that were confirmed, a column a setting, and the number of settings; None if there is but one's own."""
+    if not study.settings:
+        return None, 1
+    names: dict[str, str] = {}
+    columns: dict[str, dict[str, str]] = {}
+    for setting in (None, *study.settings):
+        board = study.leaderboard(setting=setting)
+        board = board[(board["stage"] == "confirm") & (board["state"] == "COMPLETE")]
+        cells = {}
+        for row in to_records(board):
+            names.setdefault(row["function_key"], row["formula"] if row["name"] is None else row["name"])
+            difference, p = against(row, "vs_relu", "ReLU")
+            value = f"{shown(row['value'], row['metric'])} ({row['n_seeds']})"
+            cells[row["function_key"]] = f"{value}; {difference}{'*' if p.endswith('*') else ''}"
+        columns[study.name if setting is None else setting] = cells
+    rows = tuple(
+        (shorten(name, _FORMULA), *(cells.get(key, "") for cells in columns.values())) for key, name in names.items()
+    )
+    header = ("function", *(shorten(name, 60) for name in columns))
+    caption = "Value on the test set (seeds); difference to ReLU ± 95 % interval, * where it is significant."
+    return Table(header, rows, code=(0,), caption=caption), len(columns)
