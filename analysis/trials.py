@@ -119,4 +119,4 @@ def read_epochs(store: Store) -> pd.DataFrame:
     except (sqlite3.Error, json.JSONDecodeError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise StoreError(f"{store.path} has learning curves that cannot be read ({error})") from error
     table = pd.DataFrame(rows, columns=["id", "epoch", *DIRECTIONS])
-    return table.dropna(axis="columns", how="all")
+    return table.drop(columns=[name for name in DIRECTIONS if table[name].isna().all()])

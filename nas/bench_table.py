@@ -12,7 +12,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from analysis.plots import FORMATS, plot_replays
+from analysis.figures.plots import FORMATS, plot_replays
 from analysis.replays import CHECKPOINTS, SWISH, Figures, holm, paired_test
 from analysis.yardstick import TableError
 from nas.bench import SIMPLE, Bench, Entrant

@@ -18,7 +18,7 @@ class ReportFormat(StrEnum):
 
 
 class FigureFormat(StrEnum):
-    """Mirrors analysis.paper_figures.FORMATS, which costs an import of pandas."""
+    """Mirrors analysis.figures.paper.FORMATS, which costs an import of pandas."""
 
     PNG = "png"
     SVG = "svg"
@@ -46,16 +46,16 @@ def report(
 
     with Study(run) as study, status("drawing"):
         if figures is not None:
+            from analysis.figures.paper import write_figures
             from analysis.leaders import leaders
-            from analysis.paper_figures import write_figures
 
             written = list(write_figures(study, leaders(study), figures, figure_format.value).values())
         elif format is ReportFormat.MD:
-            from analysis.report_markdown import write_markdown
+            from analysis.report.markdown import write_markdown
 
             written = [write_markdown(study, out or run / "report", figure_format.value)]
         else:
-            from analysis.report_html import write_html
+            from analysis.report.html import write_html
 
             target = out or run / "report.html"
             write_html(study, target)

@@ -8,8 +8,8 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from analysis.figures.plots import FORMATS, plot_functions
 from analysis.leaderboard import leaderboard
-from analysis.plots import FORMATS, plot_functions
 from analysis.properties import SYMPY_SECONDS, at_initial_values, properties
 from analysis.store import Store
 from search_spaces.canonical import simplify

@@ -166,7 +166,7 @@ def register(app: Dash, studies: Studies) -> None:
     )
     def _follow(_pulse: object, drawn: str | None, place: dict[str, str]) -> Any:
         study = _readable(studies, place["run"])
-        if study.version == drawn:
+        if study.version == drawn or functions.row_of(study, place["key"]) is None:
             raise PreventUpdate
         return results(study, place["key"]), trials(study, place["key"]), study.version
 

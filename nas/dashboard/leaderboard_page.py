@@ -158,6 +158,13 @@ def fill(study: Snapshot, query: Query, page: int, names: list[str]) -> tuple[li
 
 
 def register(app: Dash, studies: Studies) -> None:
+    filters = {name: Input({"type": f"board-{name}", "run": MATCH}, "value") for name in _FILTERS}
+    _register_turns(app, filters)
+    _register_rows(app, studies, filters)
+
+
+def _register_turns(app: Dash, filters: dict[str, Input]) -> None:
+    """The order, and the page, which another order or filter puts back to the first."""
     run = MATCH
 
     @app.callback(
@@ -170,8 +177,6 @@ def register(app: Dash, studies: Studies) -> None:
         if not any(clicks) or not isinstance(ctx.triggered_id, dict):
             raise PreventUpdate
         return next_order(order, ctx.triggered_id["column"])
-
-    filters = {name: Input({"type": f"board-{name}", "run": run}, "value") for name in _FILTERS}
 
     @app.callback(
         Output({"type": "board-page", "run": run}, "data"),
@@ -188,6 +193,10 @@ def register(app: Dash, studies: Studies) -> None:
         if isinstance(to, dict) and to["type"] == "board-turn":
             return turned_page(shown, to["to"]) if any(clicks) else shown
         return 0
+
+
+def _register_rows(app: Dash, studies: Studies, filters: dict[str, Input]) -> None:
+    run = MATCH
 
     @app.callback(
         output=[

@@ -9,8 +9,8 @@ import pytest
 from scipy import stats
 
 from analysis import figures
+from analysis.figures.paper import write_figures
 from analysis.leaders import leaders
-from analysis.paper_figures import write_figures
 from search_spaces.parser import parse
 from tests.made_reports import made_study, repeated, searched
 
@@ -121,7 +121,7 @@ def test_operators_and_complexity_count_functions(study):
 
 def test_many_points_are_drawn_by_webgl(study, monkeypatch):
     assert trace(figures.progress(study), "completed").type == "scatter"
-    monkeypatch.setattr("analysis.figure_style._MANY", 10)
+    monkeypatch.setattr("analysis.figures.style._MANY", 10)
     assert trace(figures.progress(study), "completed").type == "scattergl"
 
 

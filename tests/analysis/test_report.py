@@ -11,9 +11,9 @@ import pytest
 from plotly.offline import get_plotlyjs
 
 from analysis.report import make_report
-from analysis.report_html import html
-from analysis.report_markdown import code, escaped, write_markdown
-from analysis.verdict import verdict
+from analysis.report.html import html
+from analysis.report.markdown import code, escaped, write_markdown
+from analysis.report.verdict import verdict
 from nas.cli import main
 from tests import made_studies
 from tests.made_reports import made_study, repeated, searched

@@ -162,3 +162,11 @@ def test_probability_best_of_what_is_not_known():
     assert math.isnan(probability_best(results)["c"])
     assert probability_best(results)[["a", "b"]].sum() == pytest.approx(1)
     assert probability_best(results.iloc[:1]).isna().all()
+
+
+def test_a_function_that_nearly_diverged_does_not_hide_who_is_best():
+    results = table(30, 4, 0.1, np.random.default_rng(4))
+    results.loc["f0"] += 100
+    assert probability_best(results)["f0"] == pytest.approx(1)
+    results.loc["wild"] = [-1e9, -1.0, -1e18, -5.0]
+    assert probability_best(results)["f0"] == pytest.approx(1)

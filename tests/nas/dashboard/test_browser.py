@@ -112,6 +112,16 @@ CLIPBOARD = """
 """
 
 
+def sort_by_loss(browser) -> None:
+    """By two clicks: the worst first."""
+    click(browser, ".board th:nth-child(4) button")
+    until(browser, "document.querySelector('.board th:nth-child(4)').className.includes('sorted')")
+    click(browser, ".board th:nth-child(4) button")
+    until(browser, "document.querySelector('.board th:nth-child(4)').className.includes('turned')")
+    losses = [float(value.split()[0]) for value in until(browser, COLUMN.format(4)) if value]
+    assert losses == sorted(losses, reverse=True)
+
+
 def test_from_the_overview_to_a_module_and_back(browser, address):
     from selenium.webdriver import ActionChains
 
@@ -124,13 +134,7 @@ def test_from_the_overview_to_a_module_and_back(browser, address):
     ranks = until(browser, COLUMN.format(1))
     assert ranks == [str(n + 1) for n in range(len(ranks))]
 
-    click(browser, ".board th:nth-child(4) button")  # loss, twice: the worst first
-    until(browser, "document.querySelector('.board th:nth-child(4)').className.includes('sorted')")
-    click(browser, ".board th:nth-child(4) button")
-    until(browser, "document.querySelector('.board th:nth-child(4)').className.includes('turned')")
-    losses = [float(value.split()[0]) for value in until(browser, COLUMN.format(4)) if value]
-    assert losses == sorted(losses, reverse=True)
-
+    sort_by_loss(browser)
     browser.find_element("css selector", "input[type=search]").send_keys("tanh")
     until(browser, f"{ROWS}.length && {ROWS}.every(f => f.includes('tanh'))")
     found = browser.execute_script(f"return {ROWS}")

@@ -1,4 +1,4 @@
-"""Figures of a study for a browser, each a plotly figure; ``analysis.paper_figures`` has the same ones for paper.
+"""Figures of a study for a browser, each a plotly figure; ``analysis.figures.paper`` has the same ones for paper.
 
 All take ``dark``, for a page with a dark background; the background itself is left transparent. Text that comes from
 a study is escaped, since plotly reads tags in any text.
@@ -15,11 +15,11 @@ from plotly.subplots import make_subplots
 
 from analysis import curves as sampled
 from analysis import searched
-from analysis.figure_range import window
-from analysis.figure_style import empty, plain, scatter, styled, texts
+from analysis.figures.palette import BLUE, GREEN, GREY, ON_SCREEN, ORANGE, PINK, RED
+from analysis.figures.ranges import window
+from analysis.figures.space import complexity, failures, operators, space_map
+from analysis.figures.style import empty, plain, scatter, styled, texts
 from analysis.intervals import with_intervals
-from analysis.palette import BLUE, GREEN, GREY, ON_SCREEN, ORANGE, PINK, RED
-from analysis.space_figures import complexity, failures, operators, space_map
 from analysis.study import Study
 from analysis.wording import factor, label, title_of
 from search_spaces.expression import Expression

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from analysis.leaders import Leaders
-from analysis.report_parts import Section, Table
+from analysis.report.parts import Section, Table
 from analysis.study import Study
 from analysis.wording import label, shorten
 

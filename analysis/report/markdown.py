@@ -6,10 +6,10 @@ import html
 import re
 from pathlib import Path
 
+from analysis.figures.paper import write_figures
 from analysis.leaders import leaders
-from analysis.paper_figures import write_figures
 from analysis.report import Report, make_report
-from analysis.report_parts import Section, Table, check_target, write_file
+from analysis.report.parts import Section, Table, check_target, write_file
 from analysis.study import Study
 
 FILE_NAME = "report.md"

@@ -1,8 +1,8 @@
 """A report as one HTML file that needs nothing but a browser: plotly is in it, and nothing is asked of any server.
 
 The page forbids itself to (Content-Security-Policy): no request goes anywhere, and no script runs but its own two, even
-if a text of the study should try. Texts are escaped by Jinja, and by the figures (``analysis.figure_style.plain``); the
-figures' JSON has no ``<`` in it, so that it cannot end the element it is in.
+if a text of the study should try. Texts are escaped by Jinja, and by the figures (``analysis.figures.style.plain``);
+the figures' JSON has no ``<`` in it, so that it cannot end the element it is in.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from plotly.offline import get_plotlyjs
 from analysis import figures
 from analysis.leaders import Leaders, leaders
 from analysis.report import make_report
-from analysis.report_parts import check_target, write_file
+from analysis.report.parts import check_target, write_file
 from analysis.study import Study
 
 
@@ -43,13 +43,13 @@ def html(study: Study) -> str:
     wanted = {section.figure for section in report.sections if section.figure}
     drawn = {name: figure for name, figure in all_figures(study, chosen).items() if name in wanted}
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    page = environment.from_string(_resource("report_page.html"))
+    page = environment.from_string(_resource("page.html"))
     return page.render(
         report=report,
         nonce=secrets.token_urlsafe(16),
         figures=Markup(_inert(as_json(drawn))),
         plotly=Markup(get_plotlyjs()),
-        loader=Markup(_resource("report_page.js")),
+        loader=Markup(_resource("page.js")),
     )
 
 
@@ -87,4 +87,4 @@ def _inert(text: str) -> str:
 
 
 def _resource(name: str) -> str:
-    return (files("analysis") / name).read_text(encoding="utf-8")
+    return (files("analysis.report") / name).read_text(encoding="utf-8")

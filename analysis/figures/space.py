@@ -11,9 +11,9 @@ from plotly.subplots import make_subplots
 from analysis import map as maps
 from analysis import operators as shares
 from analysis import searched
-from analysis.figure_range import colour_range, window
-from analysis.figure_style import empty, plain, styled, texts
-from analysis.palette import BLUE, GREY, ORANGE, RED, SKY
+from analysis.figures.palette import BLUE, GREY, ORANGE, RED, SKY
+from analysis.figures.ranges import colour_range, window
+from analysis.figures.style import empty, plain, styled, texts
 from analysis.study import Study
 from analysis.wording import factor, label
 

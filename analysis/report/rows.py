@@ -7,10 +7,10 @@ import math
 import pandas as pd
 
 from analysis.intervals import with_intervals
-from analysis.report_parts import Table
+from analysis.report.parts import Table
+from analysis.report.verdict import SURE
 from analysis.study import Study
 from analysis.trials import to_records
-from analysis.verdict import SURE
 from analysis.wording import as_number, label, prose, shorten, shown
 
 _STAGES = {"confirm": "confirmed", "retrain": "retrained", "search": "searched"}

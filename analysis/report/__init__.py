@@ -1,6 +1,6 @@
 """The report of a study as a document without a format: sections of sentences, tables and figures.
 
-``analysis.report_html`` and ``analysis.report_markdown`` write it. All text is plain text here; whoever writes it
+``analysis.report.html`` and ``analysis.report.markdown`` write it. All text is plain text here; whoever writes it
 escapes it.
 """
 
@@ -10,11 +10,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from analysis import report_facts, report_sections
 from analysis.leaders import Leaders, leaders
-from analysis.report_parts import Section
+from analysis.report import facts, sections
+from analysis.report.parts import Section
+from analysis.report.verdict import Verdict, verdict
 from analysis.study import Study
-from analysis.verdict import Verdict, verdict
 
 
 @dataclass(frozen=True)
@@ -37,16 +37,16 @@ class Report:
 
 
 _SECTIONS: tuple[Callable[[Study, Leaders], Section], ...] = (
-    report_sections.progress,
-    report_sections.leaderboard,
-    report_sections.curves,
-    report_sections.learning,
-    report_sections.space_map,
-    report_sections.operators,
-    report_sections.complexity,
-    report_sections.failures,
-    report_sections.transfer,
-    report_facts.configuration,
+    sections.progress,
+    sections.leaderboard,
+    sections.curves,
+    sections.learning,
+    sections.space_map,
+    sections.operators,
+    sections.complexity,
+    sections.failures,
+    sections.transfer,
+    facts.configuration,
 )
 
 
@@ -61,7 +61,7 @@ def make_report(study: Study, chosen: Leaders | None = None) -> Report:
     return Report(
         title=study.name,
         written=time.strftime("%Y-%m-%d %H:%M"),
-        searched=report_facts.searched(study),
+        searched=facts.searched(study),
         verdict=verdict(study, chosen.board),
         sections=tuple(section(study, chosen) for section in _SECTIONS),
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from analysis.curves import broken, window
-from analysis.palette import COLOURS
+from analysis.figures.palette import COLOURS
 from search_spaces.expression import Expression
 from search_spaces.values import values_and_slopes
 

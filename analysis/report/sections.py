@@ -12,10 +12,10 @@ from analysis import searched
 from analysis.curves import learning as learning_of
 from analysis.intervals import with_intervals
 from analysis.leaders import Leaders
-from analysis.report_parts import Section, Table
-from analysis.report_rows import board_table, transfer_table
+from analysis.report.parts import Section, Table
+from analysis.report.rows import board_table, transfer_table
+from analysis.report.verdict import SURE
 from analysis.study import Study
-from analysis.verdict import SURE
 from analysis.wording import label, prose, shown
 
 

@@ -9,9 +9,9 @@ import numpy as np
 from analysis import map as maps
 from analysis import operators as shares
 from analysis import searched
-from analysis.figure_range import colour_range, window
-from analysis.palette import BLUE, GREY, ORANGE, RED
-from analysis.paper_style import WIDTH, bare, legend_above, plain, rows_of
+from analysis.figures.palette import BLUE, GREY, ORANGE, RED
+from analysis.figures.paper_style import WIDTH, bare, legend_above, plain, rows_of
+from analysis.figures.ranges import colour_range, window
 from analysis.study import Study
 from analysis.wording import factor, label
 

@@ -15,13 +15,13 @@ import pandas as pd
 
 from analysis import curves as sampled
 from analysis import searched
-from analysis.figure_range import window
+from analysis.figures.palette import BLUE, COLOURS, GREEN, GREY, ORANGE, PINK, RED
+from analysis.figures.paper_space import draw_complexity, draw_failures, draw_map, draw_operators
+from analysis.figures.paper_style import STYLE, WIDTH, bare, legend_above, plain, rows_of
+from analysis.figures.ranges import window
 from analysis.intervals import with_intervals
 from analysis.leaders import Leaders
-from analysis.palette import BLUE, COLOURS, GREEN, GREY, ORANGE, PINK, RED
-from analysis.paper_space import draw_complexity, draw_failures, draw_map, draw_operators
-from analysis.paper_style import STYLE, WIDTH, bare, legend_above, plain, rows_of
-from analysis.report_parts import cannot_write
+from analysis.report.parts import cannot_write
 from analysis.study import Study
 from analysis.wording import factor, label, title_of
 from search_spaces.expression import Expression
