@@ -156,7 +156,10 @@ class Store:
             yield str(key), json.loads(value)
 
     def get(self, key: str, default: Any = None) -> Any:
-        row = self._db.execute("SELECT value FROM study WHERE key = ?", (key,)).fetchone()
+        try:
+            row = self._db.execute("SELECT value FROM study WHERE key = ?", (key,)).fetchone()
+        except sqlite3.Error as error:  # an index may be damaged where the table is not
+            raise StoreError(f"{self.path} cannot be read as a study ({error})") from error
         return default if row is None else json.loads(row[0])
 
     @contextlib.contextmanager

@@ -65,7 +65,7 @@ def leaderboard_table(rows: pd.DataFrame, width: int) -> Table:
     costs = _costs(rows)
     for header in (*metrics, "n", "vs ReLU", "sure", *costs, "params", "s"):
         table.add_column(header, justify="right", no_wrap=True)
-    table.add_column("", no_wrap=True)
+    table.add_column("stage", no_wrap=True)
     for row in to_records(rows):
         table.add_row(
             str(row["rank"]),

@@ -70,9 +70,14 @@ def remove_run(stage: Stage) -> str:
     return said
 
 
-def mount_small(stage: Stage) -> None:
-    stage.run.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "nas-faults", str(stage.run)], check=True)
+def mount(size: str) -> Callable[[Stage], None]:
+    """A file system of its own for the run's directory."""
+
+    def prepare(stage: Stage) -> None:
+        stage.run.mkdir()
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "nas-faults", str(stage.run)], check=True)
+
+    return prepare
 
 
 def fill_disk(stage: Stage) -> str:
@@ -157,6 +162,6 @@ FAULTS = [
     Fault("the run's directory removed", remove_run, LONG),
     Fault("two drivers on one run", second_driver, ("trial.epochs=30",)),  # it takes seconds to start another
     Fault("the clock jumps", jump_clock, LONG, wrap_clock),
-    Fault("disk full", fill_disk, (), mount_small, needs_root=True),
-    Fault("a read-only directory", make_read_only, (), mount_small, needs_root=True),
+    Fault("disk full", fill_disk, LONG, mount("500k"), needs_root=True),
+    Fault("a read-only directory", make_read_only, LONG, mount("50m"), needs_root=True),
 ]
