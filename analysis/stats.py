@@ -66,7 +66,9 @@ def _quantile(degrees: int) -> float:
 
 
 def holm(p_values: ArrayLike, race: int) -> NDArray[np.float64]:
-    """p values corrected by Holm's method.
+    """p values corrected by Holm's method (1979): of p_(1) <= p_(2) <= ..., the largest (race - i + 1) p_(i) so far.
+
+    Not by statsmodels, which collects all garbage of the process at every call: 50 to 500 ms.
 
     Args:
         p_values: of the tests that were made; a NaN stays one.
@@ -75,16 +77,14 @@ def holm(p_values: ArrayLike, race: int) -> NDArray[np.float64]:
     Raises:
         ValueError: there are more tests than candidates.
     """
-    from statsmodels.stats.multitest import multipletests  # takes half a second to import
-
     p = np.asarray(p_values, float)
-    known = ~np.isnan(p)
-    if known.sum() > race:
-        raise ValueError(f"a race has at least as many candidates as were tested: {known.sum()} tests, race {race}")
+    known = np.flatnonzero(~np.isnan(p))
+    if len(known) > race:
+        raise ValueError(f"a race has at least as many candidates as were tested: {len(known)} tests, race {race}")
+    rising = known[np.argsort(p[known], kind="stable")]
     corrected = np.full(p.shape, math.nan)
-    if known.any():
-        padded = np.concatenate([p[known], np.ones(race - known.sum())])
-        corrected[known] = multipletests(padded, method="holm")[1][: known.sum()]
+    factors = race - np.arange(len(rising))
+    corrected[rising] = np.minimum(1, np.maximum.accumulate(factors * p[rising]))
     return corrected
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.formula.api import ols
 from statsmodels.stats.anova import anova_lm
+from statsmodels.stats.multitest import multipletests
 
 from analysis.stats import bootstrap_interval, holm, noise, paired, probability_best, seeds_needed
 
@@ -51,6 +52,13 @@ def test_holm_by_hand():
     assert holm([0.01, 0.04, 0.03], 3) == pytest.approx([0.03, 0.06, 0.06])
     assert holm([0.01, math.nan, 0.03], 10) == pytest.approx([0.1, math.nan, 0.27], nan_ok=True)
     assert holm([], 5).shape == (0,)
+
+
+@pytest.mark.parametrize("others", [0, 7])
+def test_holm_agrees_with_statsmodels(others):
+    p = np.random.default_rng(others).uniform(size=30) ** 4
+    expected = multipletests(np.concatenate([p, np.ones(others)]), method="holm")[1][:30]
+    assert holm(p, 30 + others) == pytest.approx(expected)
 
 
 def test_holm_counts_those_that_were_not_tested():

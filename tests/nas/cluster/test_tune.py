@@ -177,7 +177,7 @@ def test_workers_that_cannot_start_are_not_the_candidates_fault(tmp_path, monkey
     assert not finished(run, 1)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_ctrl_c_says_how_to_go_on(tmp_path, number):
     run = tmp_path / "study"
     process = start("search", "digits", *SMALL, "search.trials=60", "--run", str(run))
