@@ -148,7 +148,7 @@ def confirm(
     where = as_overrides(address, gpus_per_trial, cpus_per_trial, max_concurrent)
     terminal = console()
     with open_run(run, lambda config: elsewhere(config, where) if where else config) as opened:
-        settings = find_settings(opened.config, [part for text in also or [] for part in text.split(",")])
+        settings = find_settings(opened.config, also or [])
         with status("measuring which precision is faster here"):
             settle_precision(opened)
         done = execute(opened, settings, top, seeds, lambda job: ConfirmView(job, terminal, str(run)))

@@ -55,14 +55,15 @@ def find_settings(home: ExperimentConfig, also: Sequence[str]) -> list[Setting]:
 
     Args:
         home: the study's configuration.
-        also: a configuration's name or file each, with overrides: ``"cifar100_wrn28_10 trial.epochs=5"``.
+        also: a configuration's name or file each, with overrides (``"cifar100_wrn28_10 trial.epochs=5"``), or several
+            without any (``"cifar100_wrn28_10,shakespeare_gpt"``).
 
     Raises:
         ConfigError: all that is wrong with one of them.
         ConfirmError: two have the same name.
     """
     settings = [Setting(None, home)]
-    for text in also:
+    for text in [part for several in also for part in ([several] if "=" in several else several.split(","))]:
         try:
             name, *overrides = shlex.split(text)
         except ValueError as error:

@@ -157,6 +157,14 @@ def test_settings_that_are_none(also, error, words):
         find_settings(home, also)
 
 
+def test_several_settings_at_once_and_one_with_a_comma_in_it():
+    names = [
+        s.name
+        for s in find_settings(settings(), ["digits,pydoc_gpt", "digits name=c model='{name: resnet8, width: 4}'"])
+    ]
+    assert names == [None, "digits", "pydoc_gpt", "c"]
+
+
 def test_pruning_of_another_configuration_is_no_hindrance():
     (_, other) = find_settings(settings(), ["digits name=short trial.epochs=1"])
     assert other.config.trial.epochs == 1
