@@ -11,7 +11,7 @@ from tests.faults.rounds import play, possible
 from tests.faults.strikes import FAULTS
 
 BY_NAME = {fault.name: fault for fault in FAULTS}
-QUICK = {"user's model: native_hang"}  # kills are in tests/nas/cluster/test_tune.py
+QUICK = {"user's model: exception"}  # kills are in tests/nas/cluster/test_tune.py
 
 
 @pytest.mark.parametrize(
