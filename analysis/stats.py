@@ -54,10 +54,14 @@ def paired(a: Mapping[int, float], b: Mapping[int, float]) -> Difference:
         return Difference(float(differences.mean()) if n else math.nan, math.nan, math.nan, math.nan, n)
     std = float(differences.std(ddof=1))
     half = _quantile(n - 1) * std / math.sqrt(n)
-    same = std <= 1e-12 * max(1.0, float(np.abs(differences).max()))
     mean = float(differences.mean())
-    p = math.nan if same else 2 * float(stdtr(n - 1, -abs(mean) * math.sqrt(n) / std))
+    p = math.nan if _is_nothing(std, float(np.abs(differences).max())) else 2 * float(stdtr(n - 1, -abs(mean) * math.sqrt(n) / std))
     return Difference(mean, half, p, std, n)
+
+
+def _is_nothing(std: float, largest: float) -> bool:
+    """Whether a spread is only that of rounding."""
+    return std <= 1e-12 * max(1.0, largest)
 
 
 def _quantile(degrees: int) -> float:
@@ -114,16 +118,15 @@ def seeds_needed(difference: float, std: float, race: int = 1) -> float:
         race: candidates to correct for (Bonferroni: the first step of Holm's method, 0.05 / race).
 
     Returns:
-        At least 2; infinite for more than 1,000; NaN where nothing is known.
+        At least 2; infinite for more than 1,000; NaN where nothing is known, or the differences have no spread, which is
+        an accident of few seeds.
     """
     from statsmodels.stats.power import TTestPower
 
-    if math.isnan(difference) or math.isnan(std):
+    if math.isnan(difference) or math.isnan(std) or _is_nothing(std, abs(difference)):
         return math.nan
     if difference == 0:
         return math.inf
-    if std == 0:
-        return 2
     effect, alpha = abs(difference) / std, (1 - LEVEL) / max(1, race)
 
     def enough(seeds: int) -> bool:

@@ -121,7 +121,8 @@ def test_so_many_seeds_have_a_power_of_80_percent(difference, race):
 def test_seeds_needed_at_the_edges():
     assert seeds_needed(0.001, 1.0) == math.inf
     assert seeds_needed(0.0, 1.0) == math.inf
-    assert seeds_needed(1.0, 0.0) == 2
+    assert math.isnan(seeds_needed(1.0, 0.0))
+    assert math.isnan(seeds_needed(0.005, 1e-17))
     assert seeds_needed(-50.0, 1.0, 1000) == seeds_needed(50.0, 1.0, 1000) < 10
     assert math.isnan(seeds_needed(1.0, math.nan))
 
