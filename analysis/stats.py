@@ -55,7 +55,11 @@ def paired(a: Mapping[int, float], b: Mapping[int, float]) -> Difference:
     std = float(differences.std(ddof=1))
     half = _quantile(n - 1) * std / math.sqrt(n)
     mean = float(differences.mean())
-    p = math.nan if _is_nothing(std, float(np.abs(differences).max())) else 2 * float(stdtr(n - 1, -abs(mean) * math.sqrt(n) / std))
+    p = (
+        math.nan
+        if _is_nothing(std, float(np.abs(differences).max()))
+        else 2 * float(stdtr(n - 1, -abs(mean) * math.sqrt(n) / std))
+    )
     return Difference(mean, half, p, std, n)
 
 
@@ -118,8 +122,8 @@ def seeds_needed(difference: float, std: float, race: int = 1) -> float:
         race: candidates to correct for (Bonferroni: the first step of Holm's method, 0.05 / race).
 
     Returns:
-        At least 2; infinite for more than 1,000; NaN where nothing is known, or the differences have no spread, which is
-        an accident of few seeds.
+        At least 2; infinite for more than 1,000; NaN where nothing is known, or where the differences have no spread,
+        which is an accident of few seeds.
     """
     from statsmodels.stats.power import TTestPower
 
