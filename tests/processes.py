@@ -32,14 +32,27 @@ def family(pid: int) -> list[psutil.Process]:
         return []
 
 
-def training(pid: int) -> list[psutil.Process]:
-    """The processes that train now, of those that a driver or a raylet started."""
+def workers(pid: int, doing: str = "") -> list[psutil.Process]:
+    """The processes that run trials or wait for one, of those that a driver or a raylet started."""
     found = []
     for member in family(pid):
         with contextlib.suppress(psutil.Error):
-            if "ImplicitFunc.train" in " ".join(member.cmdline()):
+            if f"ImplicitFunc{doing}" in " ".join(member.cmdline()):
                 found.append(member)
     return found
+
+
+def training(pid: int) -> list[psutil.Process]:
+    """Those of them that train now."""
+    return workers(pid, ".train")
+
+
+def finish(process: subprocess.Popen, code: int = 0) -> tuple[str, str]:
+    """What it printed and what it complained of, in the end; never a traceback."""
+    out, err = process.communicate(timeout=240)
+    assert process.returncode == code, out + err
+    assert "Traceback" not in err, err
+    return out, err
 
 
 def wait_for(condition, what: str, seconds: float = 90):

@@ -15,7 +15,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.processes import attempts, family, is_running, records, start, training, wait_for
+from nas.check import check_run
+from tests import processes
+from tests.processes import attempts, family, is_running, records, start, training, wait_for, workers
 from trainers.trial import TrialState
 
 SMALL = [
@@ -30,8 +32,7 @@ SMALL = [
 
 
 def finish(process: subprocess.Popen) -> str:
-    out, err = process.communicate(timeout=240)
-    assert process.returncode == 0, out + err
+    out, err = processes.finish(process)
     assert err == "", err  # nothing of Ray's chatter
     return out
 
@@ -39,16 +40,6 @@ def finish(process: subprocess.Popen) -> str:
 def finished(path: Path, at_least: int):
     done = [r for r in records(path) if r.result is not None]
     return done if len(done) >= at_least else None
-
-
-def workers_of(pid: int) -> list[psutil.Process]:
-    """The processes of a driver that run trials, or wait for one."""
-    found = []
-    for member in family(pid):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            if "ImplicitFunc" in " ".join(member.cmdline()):
-                found.append(member)
-    return found
 
 
 def test_a_search_through_ray(tmp_path):
@@ -64,7 +55,7 @@ def test_a_search_through_ray(tmp_path):
         for connection in member.net_connections(kind="inet")
         if connection.status == psutil.CONN_LISTEN
     ]
-    wait_for(lambda: len(workers_of(process.pid)) == 2, "two workers at a time")
+    wait_for(lambda: len(workers(process.pid)) == 2, "two workers at a time")
     output = finish(process)
 
     assert len(listening) >= 4
@@ -118,6 +109,34 @@ def test_resume_after_the_driver_was_killed(tmp_path):
             member.kill()
 
 
+@pytest.mark.slow
+def test_a_confirmation_goes_on_after_its_driver_was_killed(tmp_path):
+    run = tmp_path / "study"
+    finish(start("search", "digits", *SMALL, "search.trials=4", "--run", str(run)))
+    command = ("confirm", str(run), "--top", "1", "--seeds", "8")
+
+    def confirmed():
+        return {r.trial.id: r for r in records(run) if r.trial.stage == "confirm" and r.result is not None}
+
+    process = start(*command)
+    wait_for(lambda: len(confirmed()) >= 3, "three finished confirmations")
+    members = family(process.pid)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    for member in members:
+        with contextlib.suppress(psutil.Error):
+            member.kill()
+    before = confirmed()
+    finish(start(*command))
+    after = confirmed()
+    assert {number: after[number] for number in before} == before
+    trained = Counter((r.function_key, r.trial.seed) for r in after.values())
+    assert set(trained.values()) == {1}
+    assert len(trained) == 8 * len({key for key, _ in trained})
+    assert {attempts(run)[number] for number in before} == {1}
+    assert check_run(run)[0] == []
+
+
 def training_worker(process: subprocess.Popen, run: Path) -> psutil.Process | None:
     """A process that trains, once a trial has ended."""
     if not finished(run, 1):
@@ -165,15 +184,9 @@ def test_workers_that_cannot_start_are_not_the_candidates_fault(tmp_path, monkey
     program = (
         "import sys, sklearn.datasets, os; os.environ['PYTHONPATH'] = sys.argv.pop(1); from nas.cli import main; main()"
     )
-    process = subprocess.run(
-        [sys.executable, "-c", program, str(broken), "search", "digits", *SMALL, "--run", str(run)],
-        capture_output=True,
-        text=True,
-        timeout=180,
-    )
-    assert process.returncode == 2, process.stdout + process.stderr
-    assert "no worker process could run a trial" in process.stderr
-    assert "Traceback" not in process.stderr
+    command = [sys.executable, "-c", program, str(broken), "search", "digits", *SMALL, "--run", str(run)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert "no worker process could run a trial" in processes.finish(process, code=2)[1]
     assert not finished(run, 1)
 
 
