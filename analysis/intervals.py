@@ -24,8 +24,8 @@ def with_intervals(rows: pd.DataFrame) -> pd.DataFrame:
     kind = np.where(low.notna(), "bootstrap interval", np.where(half.notna(), "t interval", "no interval"))
     value = table["value"].astype(float)
     return table.assign(
-        low=low.fillna(value - half),
-        high=high.fillna(value + half),
+        low=low.fillna(value - half).clip(upper=value),  # equal seeds: the mean is rounded
+        high=high.fillna(value + half).clip(lower=value),
         interval=kind,
         found=table["found"].astype(bool),
     )

@@ -87,7 +87,7 @@ SORT_KEYS = (
 )
 COSTS = {"complexity": "complexity", "time": "cost"}
 """The column of what a search wants to be small."""
-_STATE_ORDER = {"COMPLETE": 0, "RUNNING": 1, "PRUNED": 2, "FAIL": 3}
+STATE_ORDER = {"COMPLETE": 0, "RUNNING": 1, "PRUNED": 2, "FAIL": 3}
 _FRESH = ("confirm", "retrain")
 """Stages with seeds of their own, the one that says most first."""
 
@@ -141,7 +141,7 @@ def of_trials(
     table = table.join(compare(rows, table, objective), on="function_key")
     sign = -1 if DIRECTIONS[objective] == "max" else 1
     table = table.assign(
-        _state=table["state"].map(_STATE_ORDER),
+        _state=table["state"].map(STATE_ORDER),
         _stage=table["stage"].map({"confirm": 0, "retrain": 1}).fillna(2),
         _failed=table["n_failed"] > 0,
         _value=sign * table["value"],

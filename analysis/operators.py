@@ -76,7 +76,7 @@ def wilson(count: int, total: int) -> tuple[float, float]:
     share, z2 = count / total, _Z * _Z
     middle = (share + z2 / (2 * total)) / (1 + z2 / total)
     half = _Z / (1 + z2 / total) * math.sqrt(share * (1 - share) / total + z2 / (4 * total * total))
-    return max(0.0, middle - half), min(1.0, middle + half)
+    return max(0.0, min(share, middle - half)), min(1.0, max(share, middle + half))  # rounding may exclude the share
 
 
 def uneven(count: int, among: int, total: int, best: int) -> float:
@@ -101,8 +101,10 @@ class Finding:
 
 
 def findings(functions: pd.DataFrame) -> list[Finding]:
-    """The four trends that the paper names. Each has a 95 % interval of its own, so of many such statements about
-    nothing one in twenty would seem to hold, or its opposite.
+    """The four trends that the paper names.
+
+    All but that of sin and cos, for which a single function is enough, have a 95 % interval of their own, so of many
+    such statements about nothing one in twenty would seem to hold, or its opposite.
 
     Args:
         functions: as of :func:`uses`.

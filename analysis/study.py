@@ -12,7 +12,7 @@ from typing import Any, Self
 import pandas as pd
 
 from analysis.filters import Wanted
-from analysis.leaderboard import COSTS, of_trials
+from analysis.leaderboard import COSTS, STATE_ORDER, of_trials
 from analysis.store import Store
 from analysis.trials import read_epochs, read_trials, to_records
 from search_spaces.registry import nearest
@@ -128,11 +128,12 @@ def together(studies: Sequence[Study], wanted: Wanted, sort: str = "rank", setti
         return table
     by = "value" if len({_protocol(study) for study in studies}) == 1 else "vs_relu"
     if sort == "rank":
-        order = {"COMPLETE": 0, "RUNNING": 1, "PRUNED": 2, "FAIL": 3}
         stages = {"confirm": 0, "retrain": 1}
-        sign = -1 if studies[0].objective.endswith("accuracy") else 1
+        signs = {study.name: -1 if study.objective.endswith("accuracy") else 1 for study in studies}
         table = table.assign(
-            _state=table["state"].map(order), _stage=table["stage"].map(stages).fillna(2), _by=sign * table[by]
+            _state=table["state"].map(STATE_ORDER),
+            _stage=table["stage"].map(stages).fillna(2),
+            _by=table["run"].map(signs) * table[by],
         )
         table = table.sort_values(["_state", "_stage", "_by", "rank"], kind="stable", na_position="last")
         table = table.drop(columns=["_state", "_stage", "_by"])

@@ -22,10 +22,15 @@ def kind(metric: str) -> str:
     return metric.partition("_")[2]
 
 
+def part(metric: str) -> str:
+    """``validation`` of ``val_accuracy``: the data that it is measured on."""
+    name = metric.partition("_")[0]
+    return _PARTS.get(name, name)
+
+
 def label(metric: str) -> str:
     """For an axis, with the unit."""
-    part = metric.partition("_")[0]
-    return f"{_PARTS.get(part, part)} {_KINDS.get(kind(metric), kind(metric))}"
+    return f"{part(metric)} {_KINDS.get(kind(metric), kind(metric))}"
 
 
 def prose(metric: str) -> str:

@@ -1,4 +1,4 @@
-"""Pictures. matplotlib is imported here alone, and only when a picture is drawn."""
+"""Pictures of functions and of replays. matplotlib is imported only when a picture is drawn."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ _COLOURS = {"COMPLETE": BLUE, "PRUNED": ORANGE, "FAIL": RED}
 def space_map(study: Study, *, dark: bool = False) -> go.Figure:
     """The functions on a plane, those with similar graphs near each other, coloured by their result."""
     table = maps.space_map(study)
-    done = table[(table["kind"] == "searched") & (table.get("state") == "COMPLETE")] if len(table) else table
+    done = table[table["state"] == "COMPLETE"]
     if not (table["kind"] == "searched").any():
         return empty("The search has trained no function yet.", dark)
     figure = go.Figure()

@@ -89,7 +89,9 @@ def transfer_table(study: Study) -> tuple[Table | None, int]:
             names.setdefault(row["function_key"], row["formula"] if row["name"] is None else row["name"])
             difference, p = against(row, "vs_relu", "ReLU")
             value = f"{shown(row['value'], row['metric'])} ({row['n_seeds']})"
-            cells[row["function_key"]] = f"{value}; {difference}{'*' if p.endswith('*') else ''}"
+            cells[row["function_key"]] = (
+                f"{value}; {difference}{'*' if p.endswith('*') else ''}" if difference else value
+            )
         columns[study.name if setting is None else setting] = cells
     rows = tuple(
         (shorten(name, _FORMULA), *(cells.get(key, "") for cells in columns.values())) for key, name in names.items()

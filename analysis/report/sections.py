@@ -46,8 +46,11 @@ def leaderboard(study: Study, chosen: Leaders) -> Section:
     seen = "The best functions, and the baselines, by their mean over seeds; bars are 95 % intervals of that mean."
     if len(rows):
         line = "; the dotted line is ReLU" if (rows["name"] == "ReLU").any() else ""
-        seen += f" Shown: {label(rows['metric'].iloc[0])}{line}. Open circles are single trainings, with the seed by "
-        seen += "which the function was picked."
+        seen += f" Shown: {label(rows['metric'].iloc[0])}{line}."
+        single = rows[rows["n_seeds"] < 2]
+        if len(single):
+            picked = ", with the seed by which the function was picked" if (single["stage"] == "search").all() else ""
+            seen += f" Open circles are single trainings{picked}."
         left_out = len(chosen.listed) - len(rows)
         if left_out:
             seen += f" {left_out} rows of the table were judged on other data, or not completed, and are not drawn."
@@ -80,8 +83,8 @@ def curves(study: Study, chosen: Leaders) -> Section:
 def learning(study: Study, chosen: Leaders) -> Section:
     metric, table = learning_of(study, chosen.drawn)
     seeds = table.groupby("function_key")["id"].nunique() if len(table) else pd.Series(dtype=int)
-    what = f"The {prose(metric)} after every reported epoch" if len(table) else "No learning curve is recorded"
-    seen = f"{what}, of the best finds and of ReLU and SiLU: every seed thin, their mean bold."
+    what = f"The {prose(metric)} after every reported epoch, of the best finds and of ReLU and SiLU"
+    seen = f"{what}: every seed thin, their mean bold." if len(table) else "No learning curve is recorded."
     if len(seeds):
         seen += f" {_number(int(seeds.min()), int(seeds.max()))} seeds a function."
     return Section(
@@ -134,7 +137,8 @@ def operators(study: Study, chosen: Leaders) -> Section:
         seen,
         "All are those that this search chose to train, not the whole space; results are of one training each. An "
         "operator may be frequent among the best because of its company. The statements of 2017 come from another "
-        "space, network and budget; their intervals are not corrected for being four.",
+        "space, network and budget; their intervals are not corrected for being several, and for sin and cos a single "
+        "function is enough.",
         figure="operators",
         tables=(_findings_table(functions), *((_shares_table(table),) if len(table) else ())),
     )

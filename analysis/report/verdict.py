@@ -14,14 +14,14 @@ import pandas as pd
 from analysis.comparisons import REFERENCES
 from analysis.stats import noise, probability_best
 from analysis.study import Study
-from analysis.wording import as_number, factor, label, prose, shorten, shown, unit
+from analysis.wording import as_number, factor, label, part, prose, shorten, shown, unit
 from trainers.trial import DIRECTIONS
 
 SURE = 0.05
 _CONTENDERS = 20
 _JUDGED = {
     "confirm": "on the test set, which the search has never seen",
-    "retrain": "on validation data, by which it was also picked, with fresh seeds; it is not confirmed on the test set",
+    "retrain": "on {part} data, by which it was also picked, with fresh seeds; it is not confirmed on the test set",
     "search": "by one training, with the seed by which it was picked; that flatters it",
 }
 
@@ -75,7 +75,7 @@ def outcome(row: pd.Series, column: str) -> str:
 def _answer(study: Study, leader: pd.Series, outcomes: dict[str, str]) -> tuple[str, str]:
     formula, run = shorten(leader["formula"], 80), shorten(study.path, 200)
     by = {kind: [n for n, o in outcomes.items() if o == kind] for kind in ("better", "worse", "open", "unknown")}
-    where = {"confirm": "on the test set", "retrain": "on validation data"}.get(leader["stage"], "")
+    where = {"confirm": "on the test set", "retrain": f"on {part(leader['metric'])} data"}.get(leader["stage"], "")
     if leader["stage"] == "search":
         return (
             f"It is not known whether {formula} is really better: it was trained only once.",
@@ -105,15 +105,15 @@ def _advice_open(leader: pd.Series, run: str) -> str:
 def _advice_better(study: Study, leader: pd.Series, rest: list[str]) -> str:
     where = "for this model, data and budget"
     also = f" beside {' and '.join(rest)}" if rest else ""
-    if not study.settings:
-        return f"It is worth a try{also} {where}; whether it helps elsewhere was not tested."
-    wins = 0
+    outcomes = []
     for setting in study.settings:
         rows = study.leaderboard(setting=setting)
-        rows = rows[rows["function_key"] == leader["function_key"]] if len(rows) else rows
-        wins += any(outcome(row, "vs_relu") == "better" for _, row in rows.iterrows())
-    tried = f"{wins} of {len(study.settings)} other settings"
-    return f"It is worth a try{also} {where}; it was better than ReLU in {tried}, too."
+        rows = rows[(rows["function_key"] == leader["function_key"]) & (rows["state"] == "COMPLETE")]
+        outcomes += [outcome(row, "vs_relu") for _, row in rows.iterrows()]
+    if not outcomes:
+        return f"It is worth a try{also} {where}; whether it helps elsewhere was not tested."
+    tried = f"{outcomes.count('better')} of {len(outcomes)} other settings"
+    return f"It is worth a try{also} {where}; it was better than ReLU in {tried}{'' if 'ReLU' in rest else ', too'}."
 
 
 def _who(leader: pd.Series) -> str:
@@ -123,7 +123,7 @@ def _who(leader: pd.Series) -> str:
     return (
         f"The best function that the search found is {shorten(leader['formula'], 200)}{like}: "
         f"{prose(leader['metric'])} {value}{mark} over {seeds} seed{'s' * (seeds != 1)}, judged "
-        f"{_JUDGED.get(leader['stage'], '')}."
+        f"{_JUDGED.get(leader['stage'], '').format(part=part(leader['metric']))}."
     )
 
 

@@ -11,13 +11,14 @@ import pandas as pd
 from dash import html
 
 from analysis.filters import Wanted
-from nas.dashboard.elements import STATES, SURE, badge, kind_of, spread, state_word
+from analysis.leaderboard import STATE_ORDER
+from analysis.wording import kind
+from nas.dashboard.elements import STATES, SURE, badge, spread, state_word
 from nas.dashboard.studies import Snapshot
 from trainers.trial import DIRECTIONS
 
 ROWS = 25
 """On one page."""
-_ORDER = {"COMPLETE": 0, "RUNNING": 1, "PRUNED": 2, "FAIL": 3}
 _MERGED = ("accuracy", "loss", "bpb")
 
 
@@ -59,7 +60,7 @@ def _is_sure(row: dict[str, Any]) -> bool:
 def _difference(row: dict[str, Any]) -> Any:
     if row["name"] == "ReLU":
         return "reference"
-    text = spread(kind_of(row["metric"]), row["vs_relu"], row["vs_relu_ci95"], "+")
+    text = spread(kind(row["metric"]), row["vs_relu"], row["vs_relu_ci95"], "+")
     return html.B(text) if _is_sure(row) else text
 
 
@@ -175,7 +176,7 @@ def _sorted(rows: pd.DataFrame, query: Query, objective: str) -> pd.DataFrame:
         return rows.sort_values(query.sort, ascending=not query.turned, kind="stable")
     large = COLUMNS[query.sort].best_is_large
     best_is_large = DIRECTIONS[objective] == "max" if large is None else large
-    rows = rows.assign(_state=rows["state"].map(_ORDER))
+    rows = rows.assign(_state=rows["state"].map(STATE_ORDER))
     by = ["_state"] if query.sort == "state" else ["_state", query.sort]
     ascending = [not query.turned] if query.sort == "state" else [True, best_is_large == query.turned]
     return rows.sort_values(by, ascending=ascending, kind="stable", na_position="last").drop(columns="_state")

@@ -17,11 +17,6 @@ _SCALES = {"accuracy": (100, 2)}
 SURE = 0.05
 
 
-def kind_of(metric: str) -> str:
-    """``accuracy`` of ``val_accuracy``."""
-    return metric.rpartition("_")[2]
-
-
 def spread(kind: str, mean: float | None, std: float | None, sign: str = "") -> str:
     """A mean with its spread, if both are known; an accuracy in per cent."""
     if mean is None:

@@ -8,6 +8,7 @@ from dash import ALL, MATCH, Dash, Input, Output, State, ctx, dcc, html
 from dash.exceptions import PreventUpdate
 
 from analysis.trials import to_records
+from analysis.wording import kind
 from nas.dashboard.board import COLUMNS, ROWS, Query, columns_of, find, page_of
 from nas.dashboard.elements import formula_link, message
 from nas.dashboard.graphs import graph
@@ -23,7 +24,10 @@ _TURNS = ("first", "previous", "next", "last")
 
 def leaderboard(study: Snapshot) -> list[Any]:
     """The frame; its rows follow."""
-    slug, names = study.slug, columns_of(study.leaderboard())
+    slug, shown = study.slug, {kind(study.objective)}
+    for setting in (None, *study.settings):
+        shown |= set(columns_of(study.leaderboard(setting=setting)))
+    names = [name for name in COLUMNS if name in shown]
     return [
         controls(study),
         html.P(id=_at("count", slug), className="hint", role="status"),

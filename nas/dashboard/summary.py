@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from analysis.trials import to_records
-from nas.dashboard.elements import badge, counted, formula_link, kind_of, message, pick, spread
+from analysis.wording import kind, prose
+from nas.dashboard.elements import badge, counted, formula_link, message, pick, spread
 from nas.dashboard.studies import Snapshot, Trouble
 
 
@@ -82,11 +83,7 @@ def best_line(study: Snapshot, best: dict[str, Any] | None) -> list[Any]:
 
 def value_of(row: dict[str, Any]) -> str:
     """What a function is ranked by, with the number of seeds."""
-    kind, data = kind_of(row["metric"]), "test" if row["metric"].startswith("test") else "validation"
-    unit = {"accuracy": " %", "bpb": " bits a byte"}.get(kind, "")
+    metric = row["metric"]
+    unit = " %" if kind(metric) == "accuracy" else ""
     seeds = "1 seed" if row["n_seeds"] == 1 else f"{row['n_seeds']} seeds"
-    return (
-        f"{spread(kind, row['value'], row['value_std'])}{unit} {data} {kind if kind != 'bpb' else ''}, {seeds}".replace(
-            " ,", ","
-        )
-    )
+    return f"{spread(kind(metric), row['value'], row['value_std'])}{unit} {prose(metric)}, {seeds}"
