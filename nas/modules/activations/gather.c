@@ -1,23 +1,8 @@
 /* Table look-ups for bfloat16 activations: a bfloat16 number's 16 bits are the index. Loops, nothing else; n elements each.
  *
  * Built by native.py with the machine's C compiler, called through ctypes. */
-#include <stdint.h>
-#include <string.h>
-
-static inline float from_bf16(uint16_t bits) {
-    uint32_t wide = (uint32_t)bits << 16;
-    float value;
-    memcpy(&value, &wide, sizeof value);
-    return value;
-}
-
-/* Round to nearest, ties to even; NaN stays NaN. */
-static inline uint16_t to_bf16(float value) {
-    uint32_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    uint16_t rounded = (uint16_t)((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
-    return (bits & 0x7fffffff) > 0x7f800000 ? (uint16_t)((bits >> 16) | 0x40) : rounded;
-}
+#include "bf16.h"
+#include "threads.h"
 
 /* Blocks of so many elements stay in the innermost cache between two loops, and keep sums in float32 short. */
 enum { ENTRIES = 65536, BLOCK = 4096, CHUNK = 8 };
@@ -59,15 +44,19 @@ int nas_outside(const uint16_t *restrict x, int64_t low, int64_t span, int64_t n
     return 0;
 }
 
-void nas_forward(const uint16_t *restrict x, const uint16_t *restrict values, uint16_t *restrict y, int64_t n) {
-    look_up(x, values, y, n);
+void nas_forward(const uint16_t *restrict x, const uint16_t *restrict values, uint16_t *restrict y, int64_t n,
+                 int64_t threads) {
+    PARALLEL
+    for (int64_t start = 0; start < n; start += BLOCK)
+        look_up(x + start, values, y + start, start + BLOCK < n ? BLOCK : n - start);
 }
 
 /* dx = slopes[x] * dy */
 void nas_backward(const uint16_t *restrict x, const float *restrict slopes, const uint16_t *restrict dy,
-                  uint16_t *restrict dx, int64_t n) {
-    float slope[BLOCK];
+                  uint16_t *restrict dx, int64_t n, int64_t threads) {
+    PARALLEL
     for (int64_t start = 0; start < n; start += BLOCK) {
+        float slope[BLOCK];
         int64_t count = start + BLOCK < n ? BLOCK : n - start;
         look_up_slopes(x + start, slopes, slope, count);
         for (int64_t i = 0; i < count; i++) dx[start + i] = to_bf16(slope[i] * from_bf16(dy[start + i]));
