@@ -2,10 +2,10 @@
 
     python benchmarks/kernels.py [--elements 4194304] [--repeats 30] [--threads 0] [--device auto] [--json]
 
-The ways of a function take turns, so that whatever else the machine does hits all of them; a figure is the median. "x
-silu" is the speed to F.silu's in the same dtype. Memory is by how much the peak of a process of its own (of torch's
-allocator on a GPU) exceeds what it held before a forward and a backward pass, in sizes of the input: output and gradient
-are two. GB/s counts what has to be read and written: x and y forward; x, dy and dx backward.
+The ways of a function take turns, so that whatever else the machine does hits all of them; a figure is the shortest of
+the repeats. "x silu" is the speed to F.silu's in the same dtype. Memory is by how much the peak of a process of its own
+(of torch's allocator on a GPU) exceeds what it held before a forward and a backward pass, in sizes of the input. GB/s
+counts what has to be read and written: x and y forward; x, dy and dx backward.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import resource
-import statistics
 import subprocess
 import sys
 import time
@@ -92,7 +91,7 @@ def speeds(function: str, dtype: str, args: argparse.Namespace, device: torch.de
     size = x.numel() * x.element_size()
     rows = []
     for way in WAYS:
-        forward, backward = (statistics.median(column) for column in zip(*seconds[way], strict=True))
+        forward, backward = (min(column) for column in zip(*seconds[way], strict=True))
         rows.append(
             {"function": function, "dtype": dtype, "way": way}
             | {"forward_ms": round(1e3 * forward, 3), "backward_ms": round(1e3 * backward, 3)}

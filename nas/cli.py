@@ -19,6 +19,9 @@ from nas.console import console, status
 if TYPE_CHECKING:
     from trainers.comparison import Outcome
 
+FORMULAS = {"ignore_unknown_options": True}
+"""So that '-x * erfc(x)' is taken for a formula, and not for options."""
+
 app = typer.Typer(
     name="nas",
     help="Search for activation functions, read what was found, use it in your own models.",
@@ -29,6 +32,7 @@ app = typer.Typer(
 )
 app.command()(cli_search.search)
 app.command()(cli_search.resume)
+app.command("eval", context_settings=FORMULAS)(cli_search.evaluate)
 app.command()(cli_reading.leaderboard)
 app.command()(cli_reading.confirm)
 app.command()(cli_reading.check)
@@ -36,6 +40,7 @@ app.command()(cli_report.report)
 app.command()(cli_dashboard.dashboard)
 app.command()(cli_tables.table)
 app.command()(cli_tables.bench)
+app.command()(cli_exports.zoo)
 app.command()(cli_exports.optuna)
 app.command()(cli_cluster.submit)
 app.command("status")(cli_cluster.list_jobs)
@@ -70,7 +75,7 @@ def _main(
 def space(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A preset such as three_node, or a YAML file.")],
     overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Options of the space, such as units=2.")
+        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Options of the space, such as units=2.")
     ] = None,
     equivalence: Annotated[Equivalence, typer.Option(help="What counts as the same function.")] = Equivalence.EXACT,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -99,7 +104,7 @@ def space(
         typer.echo(f"{written:,} functions written to {enumerate}", err=True)
 
 
-@app.command()
+@app.command(context_settings=FORMULAS)
 def show(
     function: Annotated[
         str, typer.Argument(metavar="FUNCTION", help="A formula such as 'x * sigmoid(x)', a name, or RUN:RANK.")
@@ -124,7 +129,7 @@ def show(
 def compare(
     config: Annotated[str, typer.Argument(metavar="CONFIG", help="A YAML file, or a shipped name such as passkey.")],
     overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Such as steps=100 model.dim=32.")
+        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Such as steps=100 model.dim=32.")
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:

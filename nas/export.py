@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
+import hashlib
 import json
-import re
 import textwrap
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from analysis.leaderboard import leaderboard
 from analysis.store import Store
 from analysis.trials import to_records
-from search_spaces.codegen import to_source
-from search_spaces.compile import to_function
-from search_spaces.expression import Expression, params, variables
-from search_spaces.known import KNOWN
+from nas.exported import ExportError, class_name, module_source, self_check
+from search_spaces.expression import params, size, variables
 from search_spaces.parser import parse
 from search_spaces.sympy_bridge import ask
-from search_spaces.values import GRID
 from trainers.trial import DIRECTIONS, TEST_METRICS
-
-
-class ExportError(ValueError):
-    """Nothing to export, or a file that does not compute what it should."""
 
 
 def export_top(run: Path, top: int, out: Path) -> list[Path]:
@@ -72,11 +62,13 @@ def _export(row: dict[str, Any], run: Path, facts: dict[str, Any], out: Path) ->
     draft.replace(path)
     card = {
         "class": name,
+        "sha256": sha256(path),
         "formula": row["formula"],
         "latex": ask("forms", expression, 10.0).get("latex"),
         "known_name": row["name"],
         "likeness": row["likeness"],
         "parameters": list(params(expression)),
+        "complexity": size(expression),
         "function_key": row["function_key"],
         "val_accuracy": {"mean": row["val_accuracy"], "std": row["val_accuracy_std"]},
         "val_loss": {"mean": row["val_loss"], "std": row["val_loss_std"]},
@@ -100,76 +92,9 @@ def _export(row: dict[str, Any], run: Path, facts: dict[str, Any], out: Path) ->
     return path
 
 
-def class_name(known_name: str | None, key: str) -> str:
-    """``SiLU`` for a known function whose name makes an identifier, else one made from the key."""
-    name = re.sub(r"[^A-Za-z0-9]", "", known_name or "") if known_name in KNOWN else ""
-    if re.fullmatch(r"[A-Za-z][A-Za-z0-9]*", name):
-        return name[0].upper() + name[1:]
-    return "Act" + re.sub(r"[^A-Za-z0-9]", "", key)[:6]
-
-
-def module_source(expression: Expression, name: str, found_in: str) -> str:
-    """The text of a standalone module with a function and an ``nn.Module`` of that class name."""
-    source = to_source(expression)
-    names = params(expression)
-    function = name.lower()
-    code = "\n".join((*source.statements, source.result))
-    imports = ["import math\n"] if "math." in code else []
-    imports += ["import torch", "import torch.nn.functional as F"] if "F." in code else ["import torch"]
-    body = "".join(f"    {line}\n" for line in (*source.statements, f"return {source.result}"))
-    arguments = "".join(f", {p}: Tensor" for p in names)
-    head = (
-        f'"""{name}: an activation function found by a search.\n\n    f(x) = {expression}\n\n{found_in}'
-        f'"""\n\n' + "\n".join(imports) + "\nfrom torch import Tensor, nn\n\n\n"
-        f"def {function}(x: Tensor{arguments}) -> Tensor:\n"
-        f'    """{expression}, pointwise; any shape, any floating dtype."""\n{body}\n\n'
-    )
-    return head + (_learnable(name, function, expression, names) if names else _plain(name, function, expression))
-
-
-def _plain(name: str, function: str, expression: Expression) -> str:
-    return f'''class {name}(nn.Module):
-    """f(x) = {expression}
-
-    Input and output: any shape, any floating dtype.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        return {function}(x)
-'''
-
-
-def _learnable(name: str, function: str, expression: Expression, names: tuple[str, ...]) -> str:
-    registered = "\n".join(f"        self.{p} = nn.Parameter(torch.ones(num_parameters))" for p in names)
-    passed = ", ".join(f"self._shaped(self.{p}, x)" for p in names)
-    return f'''class {name}(nn.Module):
-    """f(x) = {expression}, with learnable {", ".join(names)} (initial value 1)
-
-    Args:
-        num_parameters: 1 for values shared by all channels, or the number of channels for one value a channel.
-        channel_dim: the input's dimension that holds the channels (1 for images, -1 for transformers).
-
-    Input and output: any shape, any floating dtype.
-    """
-
-    def __init__(self, num_parameters: int = 1, channel_dim: int = 1) -> None:
-        super().__init__()
-        self.num_parameters = num_parameters
-        self.channel_dim = channel_dim
-{registered}
-
-    def forward(self, x: Tensor) -> Tensor:
-        return {function}(x, {passed})
-
-    def _shaped(self, parameter: Tensor, x: Tensor) -> Tensor:
-        shape = [1] * x.dim()
-        if self.num_parameters > 1:
-            shape[self.channel_dim] = self.num_parameters
-        return parameter.to(x.dtype).view(shape)
-
-    def extra_repr(self) -> str:
-        return f"num_parameters={{self.num_parameters}}"
-'''
+def sha256(path: Path) -> str:
+    """Of a file's bytes: a card knows by it whether its module has been edited."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _measured(row: dict[str, Any], n: int) -> str:
@@ -208,23 +133,3 @@ def _found_in(row: dict[str, Any], run: Path, facts: dict[str, Any]) -> str:
     # Names come from a configuration or a folder: in a docstring they must not end it, nor escape anything.
     plain = ("".join(c if c.isprintable() and c not in '\\"' else "_" for c in text) for text in (found, cite))
     return "\n\n".join(textwrap.fill(paragraph, 100) for paragraph in plain) + "\n"
-
-
-def self_check(path: Path, name: str, expression: Expression) -> None:
-    """Import the written file and compare values and gradients with the expression in float64."""
-    spec = importlib.util.spec_from_file_location(f"_exported_{name}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    act = getattr(module, name)().double()
-    ones = {p: torch.ones(1, dtype=torch.float64) for p in params(expression)}
-    results = []
-    for function in (act, lambda x: to_function(expression)(x, **ones)):
-        x = torch.from_numpy(GRID.copy()).requires_grad_()
-        value = function(x)
-        (gradient,) = torch.autograd.grad(value.sum(), x)
-        results.append((value.detach(), gradient))
-    for ours, theirs in zip(*results, strict=True):
-        if not torch.allclose(ours, theirs, rtol=1e-9, atol=1e-12, equal_nan=True):
-            raise ExportError(f"the exported {name} does not compute {expression}; please report this")

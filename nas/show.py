@@ -9,14 +9,12 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis.figures.plots import FORMATS, plot_functions
-from analysis.leaderboard import leaderboard
 from analysis.properties import SYMPY_SECONDS, at_initial_values, properties
-from analysis.store import Store
+from nas.loading import find_expression as find_expression
 from search_spaces.canonical import simplify
 from search_spaces.equivalence import rejection
 from search_spaces.expression import Call, Expression, params, size, walk
-from search_spaces.known import as_expression, known_expression
-from search_spaces.parser import parse
+from search_spaces.known import known_expression
 from search_spaces.recognition import likeness, nearest_known
 from search_spaces.sympy_bridge import ask
 from trainers.cost import relative_cost
@@ -24,27 +22,6 @@ from trainers.cost import relative_cost
 
 class ShowError(ValueError):
     """Something that cannot be shown."""
-
-
-def find_expression(text: str) -> Expression:
-    """The expression of a formula, of a known name such as ``SiLU``, or of ``RUN:RANK``.
-
-    Raises:
-        ParseError: a formula that cannot be read, or of several inputs.
-        ShowError: a run without such a rank.
-    """
-    run, colon, rank = text.rpartition(":")
-    if colon and rank.strip().isascii() and rank.strip().isdigit():
-        return _ranked(Path(run), int(rank))
-    return as_expression(text)
-
-
-def _ranked(run: Path, rank: int) -> Expression:
-    with Store.open(run) as store:
-        rows = leaderboard(store)
-    if not 1 <= rank <= len(rows):
-        raise ShowError(f"{run} has ranks 1 to {len(rows)}, got {rank}")
-    return parse(str(rows.loc[rows["rank"] == rank, "expression"].iloc[0]))
 
 
 def describe(expression: Expression) -> Group:

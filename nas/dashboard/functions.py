@@ -12,7 +12,7 @@ import pandas as pd
 from analysis.properties import SYMPY_SECONDS, Property, at_initial_values, properties
 from analysis.trials import to_records
 from nas.dashboard.studies import Snapshot
-from nas.export import class_name, module_source
+from nas.exported import class_name, module_source
 from search_spaces.expression import Expression
 from search_spaces.known import known_expression
 from search_spaces.parser import parse

@@ -13,7 +13,8 @@ import torch
 from hypothesis import given
 
 from analysis.store import Record, Store
-from nas.export import ExportError, class_name, export_top, module_source
+from nas.export import export_top
+from nas.exported import ExportError, class_name, module_source
 from search_spaces.compile import to_function
 from search_spaces.equivalence import rejection
 from search_spaces.expression import params
@@ -234,7 +235,7 @@ def test_names_in_a_study_cannot_run_code(run, tmp_path):
 
 def test_a_file_that_fails_its_check_replaces_nothing(run, tmp_path, monkeypatch):
     (tmp_path / "swish.py").write_text("mine")
-    monkeypatch.setattr("nas.export.to_function", lambda expression: lambda x, **parameters: x * parameters["beta"])
+    monkeypatch.setattr("nas.exported.to_function", lambda expression: lambda x, **parameters: x * parameters["beta"])
     with pytest.raises(ExportError, match="does not compute"):
         export_top(run, 1, tmp_path)
     assert [p.name for p in tmp_path.iterdir() if p.suffix == ".py"] == ["swish.py"]

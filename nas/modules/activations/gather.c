@@ -5,7 +5,7 @@
 #include "threads.h"
 
 /* Blocks of so many elements stay in the innermost cache between two loops, and keep sums in float32 short. */
-enum { ENTRIES = 65536, BLOCK = 4096, CHUNK = 8 };
+enum { ENTRIES = 65536, BLOCK = 4096, SLICE = 512, CHUNK = 8 };
 
 /* y = values[x]. A chunk at a time: its results are put together in a register, and stored at once. */
 static inline void look_up(const uint16_t *restrict x, const uint16_t *restrict values, uint16_t *restrict y, int64_t n) {
@@ -22,7 +22,11 @@ static inline void look_up_slopes(const uint16_t *restrict x, const float *restr
     int64_t i = 0;
     for (; i + CHUNK <= n; i += CHUNK) {
         float found[CHUNK];
-        for (int j = 0; j < CHUNK; j++) found[j] = slopes[x[i + j]];
+        for (int j = 0; j < CHUNK; j += 4) {  /* four indices in a register: one read instead of four */
+            uint64_t four;
+            memcpy(&four, x + i + j, sizeof four);
+            for (int k = 0; k < 4; k++) found[j + k] = slopes[four >> 16 * k & 0xffff];
+        }
         memcpy(y + i, found, sizeof found);
     }
     for (; i < n; i++) y[i] = slopes[x[i]];
@@ -55,9 +59,9 @@ void nas_forward(const uint16_t *restrict x, const uint16_t *restrict values, ui
 void nas_backward(const uint16_t *restrict x, const float *restrict slopes, const uint16_t *restrict dy,
                   uint16_t *restrict dx, int64_t n, int64_t threads) {
     PARALLEL
-    for (int64_t start = 0; start < n; start += BLOCK) {
-        float slope[BLOCK];
-        int64_t count = start + BLOCK < n ? BLOCK : n - start;
+    for (int64_t start = 0; start < n; start += SLICE) {
+        float slope[SLICE];
+        int64_t count = start + SLICE < n ? SLICE : n - start;
         look_up_slopes(x + start, slopes, slope, count);
         for (int64_t i = 0; i < count; i++) dx[start + i] = to_bf16(slope[i] * from_bf16(dy[start + i]));
     }

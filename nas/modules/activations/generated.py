@@ -22,6 +22,9 @@ _FLAGS = (
     "-fsingle-precision-constant",  # or 0.1 * x would be computed in float64
     "-fno-math-errno",  # the following two are what vectors need; NaN and infinity stay what they are
     "-fno-trapping-math",
+    "-fno-tree-sink",  # nor may calls be moved into branches,
+    "-fno-builtin-sinf",  # or sin and cos of one number be joined in sincos, of which there are no vectors
+    "-fno-builtin-cosf",
     "-fopenmp",
     "-lmvec",
     "-lm",

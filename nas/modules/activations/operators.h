@@ -19,7 +19,9 @@ VECTOR float erfcf(float);
 VECTOR float powf(float, float);
 
 #define OP static inline float
-#define where(condition, a, b) ((condition) ? (a) : (b))
+/* Both sides are computed, and one is taken: a call in a branch would be no vector. */
+OP select(int condition, float a, float b) { return condition ? a : b; }
+#define where(condition, a, b) select(condition, a, b)
 #define abs(x) fabsf(x)
 #define sqrt(x) sqrtf(x)
 #define exp(x) expf(x)
@@ -48,16 +50,16 @@ OP softplus(float x) { return max(x, 0) + log1p(exp(-abs(x))); }
 OP logsigmoid(float x) { return -softplus(-x); }
 OP softsign(float x) { return x / (1 + abs(x)); }
 OP relu(float x) { return max(x, 0); }
-OP elu(float x) { return x > 0 ? x : expm1(x); }
-OP selu(float x) { return 1.0507009873554805 * (x > 0 ? x : 1.6732632423543772 * expm1(x)); }
+OP elu(float x) { return where(x > 0, x, expm1(x)); }
+OP selu(float x) { return 1.0507009873554805 * where(x > 0, x, 1.6732632423543772 * expm1(x)); }
 OP silu(float x) { return x / (1 + exp(-x)); }
 OP hard_sigmoid(float x) { return min(max(0.2 * x + 0.5, 0), 1); }
-OP sinc(float x) { return x == 0 ? 1 : sin(x) / x; }
+OP sinc(float x) { return where(x == 0, 1, sin(x) / x); }
 
 /* (cos(x) - sinc(x)) / x; near 0, where that cancels, its series. */
 OP sinc_slope(float x) {
     float s = x * x, near = x * (-1.0 / 3 + s * (1.0 / 30 - s * (1.0 / 840 - s / 45360)));
-    return s < 0.25 ? near : (cos(x) - sin(x) / x) / x;
+    return where(s < 0.25, near, (cos(x) - sin(x) / x) / x);
 }
 
 /* What a has of the gradient of max(a, b); halves of it, where they are equal. */

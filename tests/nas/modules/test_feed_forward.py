@@ -10,7 +10,7 @@ import torch
 from scipy import special
 from torch import nn
 
-from nas.export import module_source
+from nas.exported import module_source
 from nas.modules import ClampedSwiGLU, FeedForward, RMSNorm
 from search_spaces.compile import ExpressionActivation
 from search_spaces.parser import parse

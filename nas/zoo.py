@@ -1,0 +1,117 @@
+"""The zoo: known functions, and finds of this project that were confirmed, each as an exported module with a card."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from search_spaces.registry import nearest
+
+FOLDER = Path(str(files("nas.modules.activations") / "zoo"))
+
+
+class ZooError(ValueError):
+    """The zoo has no such function, or a copy cannot be written."""
+
+
+@cache
+def cards() -> dict[str, dict[str, Any]]:
+    """The cards by name, in the order of the zoo; see ``nas.zoo_build`` for what they hold."""
+    read = [json.loads(path.read_text(encoding="utf-8")) for path in FOLDER.glob("*.json")]
+    return {card["name"]: card for card in sorted(read, key=lambda card: card["order"])}
+
+
+def find(name: str) -> dict[str, Any]:
+    """The card of that name; case does not matter. Raises ZooError."""
+    by_lower = {known.lower(): card for known, card in cards().items()}
+    if name.strip().lower() not in by_lower:
+        raise ZooError(f"the zoo has no {name!r}; {nearest(name, cards())}")
+    return by_lower[name.strip().lower()]
+
+
+def copy_to(card: dict[str, Any], out: Path) -> Path:
+    """Copy the module, and its card, into a folder; the module's new path. Raises ZooError."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for suffix in (".py", ".json"):
+            shutil.copyfile(FOLDER / f"{card['module']}{suffix}", out / f"{card['module']}{suffix}")
+    except OSError as error:
+        raise ZooError(f"{out} cannot be written ({error.strerror or error}); choose another --out") from error
+    return out / f"{card['module']}.py"
+
+
+def as_table() -> Table:
+    """All of them, for a terminal."""
+    table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
+    for column, options in _COLUMNS.items():
+        table.add_column(column, **options)
+    for card in cards().values():
+        result = next(iter(card["results"]), None)
+        table.add_row(
+            Text(card["name"], style="bold"),
+            Text(card["formula"]),
+            Text(", ".join(card["parameters"])),
+            Text(card["source"]),
+            Text("" if result is None else _result(result)),
+            Text(f"{card['cost']['x_silu']:.1f}"),
+        )
+    return table
+
+
+_COLUMNS: dict[str, dict[str, Any]] = {
+    "name": {"no_wrap": True},
+    "f(x)": {"overflow": "fold"},
+    "learns": {},
+    "source": {"overflow": "fold"},
+    "vs ReLU": {"justify": "right", "no_wrap": True},
+    "cost": {"justify": "right"},
+}
+
+
+def note() -> str:
+    """What the columns say."""
+    about = next(iter(cards().values()))["cost"]
+    return (
+        "vs ReLU: points of validation accuracy, with its 95 % interval over three matched seeds, in the table "
+        "three_node_cifar10 (a ResNet-8 of width 8, three epochs of 8,000 images); not corrected for being many. "
+        f"cost: forward and backward of nas.Activation, of F.silu's time ({about['measured']})."
+    )
+
+
+def _result(result: dict[str, Any]) -> str:
+    if result["vs_relu"] is None:
+        return "reference"
+    return f"{100 * result['vs_relu']:+.1f} ± {100 * result['vs_relu_ci95']:.1f}"
+
+
+def as_card(card: dict[str, Any]) -> Group:
+    """One of them, for a terminal."""
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column(overflow="fold")
+    rows = {
+        "formula": card["formula"],
+        "LaTeX": card["latex"],
+        "learns": ", ".join(card["parameters"]) or "nothing",
+        "source": card["source"],
+        "cost": f"{card['cost']['x_silu']:.2f} of F.silu's time ({card['cost']['measured']})",
+        "nodes": card["complexity"],
+        "import": f"from nas.modules.activations.zoo import {card['class']}",
+        "or": f"nas.load({card['name']!r})",
+    }
+    for result in card["results"]:
+        spread = "" if result["vs_relu"] is None else f"; {_result(result)} points on ReLU"
+        rows[result["task"]] = (
+            f"{100 * result['mean']:.1f} ± {100 * result['std']:.1f} % over {result['seeds']} seeds{spread}"
+        )
+    for name, text in rows.items():
+        grid.add_row(name, Text(str(text)))
+    return Group(grid)
