@@ -10,7 +10,10 @@ import typer
 from nas.console import console, status
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from nas.runs import Run
+    from nas.search import Search
 
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A study's directory.")]
 _WHERE = "Where it runs"
@@ -35,7 +38,7 @@ MaxConcurrent = Annotated[
 def search(
     config: Annotated[str, typer.Argument(metavar="CONFIG", help="A YAML file, or a shipped name such as digits.")],
     overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Such as search.trials=50 model.width=16.")
+        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Such as search.trials=50 model.width=16.")
     ] = None,
     run: Annotated[
         Path | None, typer.Option("--run", metavar="DIR", help="The study's directory. [dim]\\[runs/NAME-DATE][/dim]")
@@ -59,7 +62,7 @@ def search(
 def resume(
     run: RunArgument,
     overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Such as workers=2 ray.hang_seconds=60.")
+        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Such as workers=2 ray.hang_seconds=60.")
     ] = None,
     address: Address = None,
     gpus_per_trial: GpusPerTrial = None,
@@ -73,6 +76,47 @@ def resume(
     where = [*(overrides or []), *as_overrides(address, gpus_per_trial, cpus_per_trial, max_concurrent)]
     with open_run(run, lambda config: elsewhere(config, where) if where else config) as opened:
         _execute(opened)
+
+
+def evaluate(
+    function: Annotated[
+        str, typer.Argument(metavar="FUNCTION", help="A formula such as 'x * erf(x)', a name, or RUN:RANK.")
+    ],
+    config: Annotated[str, typer.Argument(metavar="CONFIG", help="A YAML file, or a shipped name such as digits.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Such as trial.epochs=20 model.width=16.")
+    ] = None,
+    more: Annotated[
+        list[str] | None, typer.Option("--and", metavar="FUNCTION", help="One more; may be given repeatedly.")
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="Trainings of each. [dim]\\[the configuration's retrain.seeds][/dim]")
+    ] = None,
+    baselines: Annotated[
+        bool, typer.Option("--baselines/--no-baselines", help="Train those of the configuration beside it.")
+    ] = True,
+    run: Annotated[
+        Path | None, typer.Option("--run", metavar="DIR", help="The study's directory. [dim]\\[runs/NAME-DATE][/dim]")
+    ] = None,
+    address: Address = None,
+    gpus_per_trial: GpusPerTrial = None,
+    cpus_per_trial: CpusPerTrial = None,
+    max_concurrent: MaxConcurrent = None,
+) -> None:
+    """Train a function of your own as a search retrains its best ones, and compare it with the baselines."""
+    from nas.evaluation import evaluation_config, would_be_screened
+    from nas.runs import create_run, default_run_path
+
+    for text in overrides or []:
+        if text.startswith("-"):  # formulas may begin so, and typer was told to let them pass
+            raise typer.BadParameter(f"no such option: {text}; see nas eval --help")
+    where = as_overrides(address, gpus_per_trial, cpus_per_trial, max_concurrent)
+    changes = [*(overrides or []), *where]
+    experiment = evaluation_config([function, *(more or [])], config, changes, seeds, baselines)
+    with create_run(experiment, run or default_run_path(experiment)) as created:
+        for warning in would_be_screened(created):
+            typer.echo(warning)
+        _execute(created)
 
 
 def as_overrides(
@@ -89,20 +133,45 @@ def as_overrides(
 
 
 def _execute(run: Run) -> None:
-    from analysis.leaderboard import leaderboard as build
+    from nas.evaluation import is_evaluation
     from nas.execution import execute
-    from nas.export import export_top
-    from nas.progress import ProgressView
+    from nas.progress import EvaluationView, ProgressView
     from nas.runs import settle_precision
-    from nas.tables import print_leaderboard
 
     terminal = console()
+    view = EvaluationView if is_evaluation(run.config) else ProgressView
     with status("measuring which precision is faster here"):
         settle_precision(run)
-    search = execute(run, lambda search: ProgressView(search, terminal, str(run.path)))
+    search = execute(run, lambda search: view(search, terminal, str(run.path)))
     if not search.done:
         terminal.print(f"Interrupted. To go on: nas resume {run.path}", markup=False, soft_wrap=True)
         raise typer.Exit(130)
+    if is_evaluation(run.config):
+        _show_evaluation(run, terminal)
+    else:
+        _show_search(run, search, terminal)
+
+
+def _show_evaluation(run: Run, terminal: Console) -> None:
+    from analysis.leaderboard import leaderboard as build
+    from nas.tables import print_leaderboard
+
+    rows = build(run.store)
+    print_leaderboard(terminal, rows)
+    failed = rows[rows["n_failed"] > 0]
+    reasons = [record.result.reason for record in run.store.records() if record.result and record.result.reason]
+    if len(failed):
+        terminal.print(f"Some trainings failed, the first one: {reasons[0]}", markup=False, soft_wrap=True)
+    terminal.print(f"\nOn the test set, with fresh seeds: nas confirm {run.path}", markup=False, soft_wrap=True)
+    if not (rows["found"] & (rows["state"] == "COMPLETE")).any():
+        raise typer.Exit(1)
+
+
+def _show_search(run: Run, search: Search, terminal: Console) -> None:
+    from analysis.leaderboard import leaderboard as build
+    from nas.export import export_top
+    from nas.tables import print_leaderboard
+
     for failure in _failed_relaxations(run):
         terminal.print(f"A relaxed network failed: {failure}", markup=False, soft_wrap=True)
     rows = build(run.store)

@@ -15,7 +15,7 @@ def table(
         str, typer.Argument(metavar="CONFIG|RUN", help="A configuration, or a study of this command to go on with.")
     ],
     overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Such as data.root=DIR trial.epochs=5.")
+        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Such as data.root=DIR trial.epochs=5.")
     ] = None,
     seeds: Annotated[int | None, typer.Option(min=2, help="Trainings of every function. [dim]\\[2][/dim]")] = None,
     relaxations: Annotated[

@@ -208,6 +208,8 @@ def _cross_faults(config: ExperimentConfig) -> Iterator[str]:
             "search.objective=train_loss_sum favours trials that were stopped early, whose sums are shorter; choose "
             "another objective, such as train_loss, or pruning=null"
         )
+    if not config.search.trials and not config.retrain.functions:
+        yield "search.trials=0 searches nothing; give at least 1, or name functions to train in retrain.functions"
     try:
         config.make_strategy()
     except (ValueError, OverflowError) as error:

@@ -161,6 +161,28 @@ class ProgressView(_View):
         yield "run", self.run
 
 
+class EvaluationView(ProgressView):
+    """Of a study that searches nothing."""
+
+    def _title(self) -> str:
+        c = self.search.config
+        numbers = ((len(c.retrain.functions), "function"), (len(c.baselines), "baseline"))
+        what = " and ".join(f"{number} {word}{'s' * (number > 1)}" for number, word in numbers if number)
+        return f"{c.name}: {what}, {c.model.name} on {c.data.name}, {self.search.precision}"
+
+    def _total(self) -> int:
+        return self.search.launched(RETRAIN) + self.search.remaining_retrainings
+
+    def _line(self) -> str:
+        return f"[{self._finished()}/{self._total()} trained] {self._states()}; {self._speed()}"
+
+    def _rows(self) -> Iterator[tuple[str, str | Table]]:
+        yield "train", _bar(self._finished(), self._total())
+        yield "trials", self._states()
+        yield "speed", self._speed()
+        yield "run", self.run
+
+
 class ConfirmView(_View):
     """Of a confirmation."""
 

@@ -29,7 +29,7 @@ from nas.warm_start import Known, warm_start
 from search_spaces.canonical import simplify
 from search_spaces.equivalence import EquivalenceIndex
 from search_spaces.expression import Expression, number_params
-from search_spaces.known import known_expression, recognize
+from search_spaces.known import as_expression, known_expression, recognize
 from search_spaces.parser import parse
 from search_spaces.recognition import likeness
 from trainers.trial import Relaxation, Trial, TrialResult, TrialState
@@ -86,8 +86,9 @@ class Search:
         self._done: set[tuple[str, int]] = set()  # (function key, seed) of the retrain stage, launched or finished
         self._queue: deque[tuple[Expression, str, int]] | None = None
         self._told: list[Known] = []
-        self._start_warm()
-        baselines = self._retrainings([known_expression(name) for name in config.baselines])
+        given = [as_expression(text) for text in config.retrain.functions]
+        self._start_warm(given)
+        baselines = self._retrainings([*given, *(known_expression(name) for name in config.baselines)])
         self._replay()
         self._baselines = deque(entry for entry in baselines if entry[1:] not in self._done)
 
@@ -171,13 +172,13 @@ class Search:
 
     # --- inside ----------------------------------------------------------------------------------------------------
 
-    def _start_warm(self) -> None:
+    def _start_warm(self, given: list[Expression]) -> None:
         """Tell or queue what is known beforehand; it is kept with the study, which can then be moved."""
         stored = self.store.get("warm_start")
         known = warm_start(self.config) if stored is None else [Known.from_values(values) for values in stored]
         if stored is None and known:
             self.store.put("warm_start", [entry.to_values() for entry in known])
-        keys: list[str] = []
+        keys = [self.proposer.adopt(expression) for expression in given]
         for entry in known:
             expression = parse(entry.expression)
             if entry.result is None:
@@ -187,7 +188,7 @@ class Search:
                 key = self.proposer.expect(expression)
                 self.proposer.settle(key, entry.result)
                 keys.append(key)
-        if stored is None and keys:
+        if keys and self.store.get("known_keys") is None:
             self.store.put("known_keys", keys)  # the leaderboard tells them from baselines
 
     def _trial(self, stage: str, expression: str, seed: int) -> Trial:
@@ -275,7 +276,10 @@ class Search:
     def _retrainings(self, expressions: list[Expression]) -> list[tuple[Expression, str, int]]:
         """Every expression with every fresh seed, seed by seed, so that an early end leaves matched seeds."""
         seeds = range(self.config.seed + 1, self.config.seed + 1 + self.config.retrain.seeds)
-        return [(e, self.proposer.adopt(e), seed) for seed in seeds for e in expressions]
+        functions: dict[str, Expression] = {}
+        for expression in expressions:
+            functions.setdefault(self.proposer.adopt(expression), expression)
+        return [(expression, key, seed) for seed in seeds for key, expression in functions.items()]
 
     def _finalists(self) -> list[Expression]:
         """The best complete candidates, of an earlier study too; with a cost, those on the Pareto front first."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -62,7 +62,8 @@ class TrialConfig(Section):
 
 
 class SearchConfig(Section):
-    """How long to search, and for what. ``minutes`` ends the search stage, whatever ``trials`` says.
+    """How long to search, and for what. ``minutes`` ends the search stage, whatever ``trials`` says. With ``trials: 0``
+    nothing is searched, and only ``retrain.functions`` and the baselines are trained.
 
     ``cost`` is to be small beside a good ``objective``: the number of nodes, or the time of the function's forward and
     backward pass. The functions that no other one beats in both are retrained first.
@@ -71,12 +72,28 @@ class SearchConfig(Section):
     ``screen`` ends trials in which signal or gradient vanish or explode at initialisation.
     """
 
-    trials: PositiveInt = 100
+    trials: NonNegativeInt = 100
     equivalence: Level = "reflection"
     minutes: PositiveFloat | None = None
     screen: bool = True
     objective: Metric = "val_accuracy"
     cost: Cost | None = None
+
+
+def _trainable(functions: tuple[str, ...]) -> tuple[str, ...]:
+    for text in functions:
+        reason = rejection(as_expression(text))
+        if reason:
+            raise ValueError(f"{text} is never trained: it is {reason}")
+    return functions
+
+
+Functions = Annotated[
+    tuple[str, ...],
+    BeforeValidator(lambda functions: (functions,) if isinstance(functions, str) else functions),
+    AfterValidator(_trainable),
+]
+"""Activation functions by name or formula, one or several."""
 
 
 class WarmStartConfig(Section):
@@ -86,23 +103,9 @@ class WarmStartConfig(Section):
     functions of its leaderboard are trained first instead.
     """
 
-    functions: tuple[str, ...] = ()
+    functions: Functions = ()
     study: str | None = None
     top: PositiveInt | None = None
-
-    @field_validator("functions", mode="before")
-    @classmethod
-    def _several(cls, functions: Any) -> Any:
-        return (functions,) if isinstance(functions, str) else functions
-
-    @field_validator("functions")
-    @classmethod
-    def _readable(cls, functions: tuple[str, ...]) -> tuple[str, ...]:
-        for text in functions:
-            reason = rejection(as_expression(text))
-            if reason:
-                raise ValueError(f"{text} is never trained: it is {reason}")
-        return functions
 
     @field_validator("study")
     @classmethod
@@ -131,11 +134,13 @@ class PruningConfig(Section):
 class RetrainConfig(Section):
     """The best ``top`` functions and the baselines are trained again with ``seeds`` fresh seeds at the full budget.
 
-    ``top: all`` means every function searched, those that failed too.
+    ``top: all`` means every function searched, those that failed too. ``functions``, by name or formula, are trained
+    likewise, whatever the search finds.
     """
 
     top: Annotated[int, Field(ge=0)] | Literal["all"] = 10
     seeds: PositiveInt = 3
+    functions: Functions = ()
 
 
 Loggers = Annotated[

@@ -102,7 +102,8 @@ def read_overrides(chance: random.Random, folder: Path) -> None:
     from nas.config import ExperimentConfig, load_config
 
     keys = [*ExperimentConfig.model_fields, "space.name", "space.units", "model.width", "data.root", "ray.address"]
-    keys += ["search.trials", "trial.epochs", "retrain.top", "pruning.rungs", "strategy.kappa", "warm_start.functions"]
+    keys += ["search.trials", "trial.epochs", "retrain.top", "retrain.functions", "pruning.rungs", "strategy.kappa"]
+    keys += ["warm_start.functions"]
     values = [*PAYLOADS, "[]", "{}", "{name: x}", "[1, 2]", "true", "x * sigmoid(x)", "1.5", "custom", "tpe", "auto"]
     texts = [f"{chance.choice(keys)}={chance.choice(values)}" for _ in range(chance.randint(1, 3))]
     load_config("digits", [mutated(text, chance) if chance.random() < 0.3 else text for text in texts])

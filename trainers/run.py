@@ -151,6 +151,19 @@ def _network(trial: Trial, device: torch.device, steps: int) -> Network:
     return network
 
 
+def screened(trial: Trial) -> str | None:
+    """Why the screen would end a trial before its first step; None if it would not, or does not come to say."""
+    device, data = pick_device(trial.device), trial.data.to_json()
+    try:
+        batches = resident_batches(data, trial.recipe.batch_size, device, trial.score_on)
+        _screen(Network(trial, load_data(data, trial.score_on), device, 1), batches, trial.seed)
+    except _Screened as error:
+        return str(error)
+    except Exception:  # what else is wrong, the training says
+        return None
+    return None
+
+
 def _screen(network: Network, batches: Batches, seed: int) -> None:
     batch = next(iter(batches.epoch(torch.Generator().manual_seed(seed))))
     found = fault(signals(network, batch))

@@ -254,3 +254,9 @@ def test_help_and_version_are_light():
     assert result.stdout.strip() == "[]", result.stderr
     assert "leaderboard" in nas("--help").stdout
     assert nas("--version").stdout.startswith("nas ")
+
+
+def test_show_takes_a_formula_that_begins_with_a_minus():
+    shown = nas("show", "-x * sigmoid(x)")
+    assert "= -SiLU(x)" in shown.stdout, shown.stderr
+    assert nas("show", "-x * sigmoid(x)", "--plotted", "f.png").returncode == 2
