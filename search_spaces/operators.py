@@ -152,7 +152,7 @@ _ROWS = (
              slopes=("{g} * (sigmoid({0}) * (1 + {0} * (1 - sigmoid({0}))))",)),
     Operator("hard_sigmoid", 1, _hard_sigmoid, "torch.clamp(0.2 * ({0}) + 0.5, 0, 1)",
              lambda sp, x: sp.Max(0, sp.Min(1, x / 5 + sp.Rational(1, 2))), ready_made=True,
-             slopes=("where(abs(0.2 * {0}) <= 0.5, 0.2 * {g}, 0)",)),
+             slopes=("where(abs(0.2 * {0}) < 0.5, 0.2 * {g}, 0)",)),
     Operator("i0e", 1, torch.special.i0e, "torch.special.i0e({0})",
              lambda sp, x: sp.exp(-sp.Abs(x)) * sp.besseli(0, x)),
     Operator("i1e", 1, torch.special.i1e, "torch.special.i1e({0})",
@@ -170,10 +170,10 @@ _ROWS = (
                      "where(({0} == 0) & ({1} >= 0), 0, {g} * {y} * log({0}))")),
     Operator("max", 2, _max, "torch.maximum({0}, {1})", lambda sp, a, b: sp.Max(a, b), commutative=True,
              source_const="torch.clamp({0}, min={1})",
-             slopes=("larger({0}, {1}, {g})", "larger({1}, {0}, {g})"), slope_const="where({0} >= {1}, {g}, 0)"),
+             slopes=("larger({0}, {1}, {g})", "larger({1}, {0}, {g})"), slope_const="where({0} > {1}, {g}, 0)"),
     Operator("min", 2, _min, "torch.minimum({0}, {1})", lambda sp, a, b: sp.Min(a, b), commutative=True,
              source_const="torch.clamp({0}, max={1})",
-             slopes=("larger({1}, {0}, {g})", "larger({0}, {1}, {g})"), slope_const="where({0} <= {1}, {g}, 0)"),
+             slopes=("larger({1}, {0}, {g})", "larger({0}, {1}, {g})"), slope_const="where({0} < {1}, {g}, 0)"),
 )
 # fmt: on
 
