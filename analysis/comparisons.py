@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 
@@ -10,6 +12,8 @@ from analysis.stats import bootstrap_interval, holm, paired, probability_best, s
 from trainers.trial import DIRECTIONS
 
 REFERENCES = {"vs_relu": "ReLU", "vs_silu": "SiLU"}
+SURE = 0.05
+"""A corrected p value below it is called a difference."""
 _STAGES = ("confirm", "retrain")
 _SCALARS = ("value_low", "value_high", "race", "p_best")
 _DIFFERENCE = ("", "_ci95", "_p", "_holm", "_seeds")
@@ -31,6 +35,22 @@ def compare(rows: pd.DataFrame, table: pd.DataFrame, objective: str) -> pd.DataF
         if len(judged := table[(table["stage"] == stage) & (table["state"] == "COMPLETE")])
     ]
     return pd.concat(parts)[names] if parts else compared
+
+
+def outcome(row: Mapping[str, Any] | pd.Series, column: str) -> str:
+    """``better`` or ``worse`` if the p value, corrected by Holm's method, says so, ``open`` if it does not, else
+    ``unknown``.
+
+    Args:
+        row: of a leaderboard.
+        column: ``vs_relu`` or ``vs_silu``.
+    """
+    p = row[f"{column}_holm"]
+    if p is None or pd.isna(p):
+        return "unknown"
+    if p >= SURE:
+        return "open"
+    return "better" if (row[column] > 0) == (DIRECTIONS[row["metric"]] == "max") else "worse"
 
 
 def _of_stage(rows: pd.DataFrame, judged: pd.DataFrame, metric: str, stage: str, larger: bool) -> pd.DataFrame:

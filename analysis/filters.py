@@ -35,6 +35,12 @@ class Wanted:
     pareto: Literal["complexity", "cost", "seconds"] | None = None
     confirmed: bool = False
 
+    @property
+    def columns(self) -> set[str]:
+        """What one has to see to understand the choice."""
+        wanted = {"complexity": self.max_complexity is not None, "cost": self.max_cost is not None}
+        return {name for name, asked in wanted.items() if asked or self.pareto == name}
+
     def of(self, table: pd.DataFrame) -> pd.DataFrame:
         """The rows of a leaderboard that are wanted, in their order."""
         if table.empty:

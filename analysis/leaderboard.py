@@ -42,7 +42,7 @@ COLUMNS = {
     "value_low": "lower end of the mean's 95 % bootstrap interval (BCa), from three seeds on",
     "value_high": "its upper end",
     "vs_relu": "mean difference to ReLU in that metric over matched seeds",
-    "vs_relu_ci95": "half-width of its 95 % interval (paired t)",
+    "vs_relu_ci95": "half-width of its 95 % interval (paired t); missing where the differences have no spread",
     "vs_relu_p": "p value of the paired t test",
     "vs_relu_holm": "the same, corrected by Holm's method over all functions that were in the race",
     "vs_relu_seeds": "matched seeds that would show it (power 80 %) if it is as large as it looks; inf: over 1,000",
@@ -152,7 +152,7 @@ def of_trials(
     table["front"] = front(table, cost)
     if sort != "rank":
         table = table.sort_values(
-            ["_state", sort], ascending=[True, not _is_descending(sort, objective)], kind="stable", na_position="last"
+            ["_state", sort], ascending=[True, not is_descending(sort, objective)], kind="stable", na_position="last"
         )
     return table[list(COLUMNS)].reset_index(drop=True)
 
@@ -163,7 +163,8 @@ def on_test_set(objective: str) -> str:
     return name if name in DIRECTIONS else "test_loss"
 
 
-def _is_descending(sort: str, objective: str) -> bool:
+def is_descending(sort: str, objective: str) -> bool:
+    """Whether the best has the largest value in a column of :data:`SORT_KEYS`."""
     if sort.startswith("vs_"):
         return DIRECTIONS[objective] == "max"
     return sort == "p_best" or DIRECTIONS.get(sort) == "max"

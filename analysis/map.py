@@ -7,7 +7,7 @@ Maaten and Hinton, 2008) with a fixed seed: neighbours mean something, distances
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -122,29 +122,56 @@ def _embedded(data: bytes, shape: tuple[int, int]) -> NDArray[np.float64]:
 
 _BESIDE = {"top center": (0, 1), "bottom center": (0, -1), "middle right": (1, 0), "middle left": (-1, 0)}
 """Where a label may stand, in plotly's words, and in which direction that is."""
-_LETTER, _LINE = 0.011, 0.035
+_LETTER, _LINE = 0.012, 0.036
 """Sizes of text as parts of a picture that is about as wide as a page."""
+_STAR = (0.012, 0.018)
+"""Half the size of a point, likewise."""
+_EDGE = 0.06
+"""So far from the left and right end names stand beside their points."""
+
+Box = tuple[float, float, float, float]
+"""Left, right, lower and upper end."""
 
 
 def place_labels(named: pd.DataFrame, table: pd.DataFrame) -> list[str | None]:
-    """Where the name of each row may stand without covering another name; None where there is no room.
+    """Where the name of each row may stand without covering another name or the point of another name, and, where that
+    can be had, without covering the points of completed functions; None where there is no room.
 
     Args:
         named: rows with names; those of the search have precedence.
         table: all rows of the map.
     """
     low, size = table[["across", "up"]].min(), np.ptp(table[["across", "up"]].to_numpy(), axis=0)
-    points = (named[["across", "up"]].to_numpy() - low.to_numpy()) / np.where(size > 0, size, 1.0)
+    scale = np.where(size > 0, size, 1.0)
+    points = (named[["across", "up"]].to_numpy() - low.to_numpy()) / scale
+    done = table[table["state"] == "COMPLETE"] if "state" in table else table.iloc[:0]
+    others = [_around(point) for point in (done[["across", "up"]].to_numpy() - low.to_numpy()) / scale]
     places: list[str | None] = [None] * len(named)
-    taken: list[tuple[float, float, float, float]] = []
+    taken: list[Box] = []
     for number in np.argsort((named["kind"] != "searched").to_numpy(), kind="stable"):
-        width = _LETTER * min(24, len(str(named["name"].iloc[number])))
-        for place, (right, over) in _BESIDE.items():
-            x = points[number, 0] + right * (width / 2 + _LETTER)
-            y = points[number, 1] + over * _LINE * 1.1
-            box = (x - width / 2, x + width / 2, y - _LINE / 2, y + _LINE / 2)
-            if all(box[1] < b[0] or b[1] < box[0] or box[3] < b[2] or b[3] < box[2] for b in taken):
-                taken.append(box)
-                places[number] = place
-                break
+        stars = [_around(point) for point in points if not np.allclose(point, points[number])]
+        boxes = _candidates(points[number], min(24, len(str(named["name"].iloc[number]))))
+        free = [place for place, box in boxes.items() if not _covers(box, [*taken, *stars])]
+        clear = [place for place in free if not _covers(boxes[place], others)]
+        if free:
+            places[number] = (clear or free)[0]
+            taken.append(boxes[(clear or free)[0]])
     return places
+
+
+def _around(point: NDArray[np.float64]) -> Box:
+    return point[0] - _STAR[0], point[0] + _STAR[0], point[1] - _STAR[1], point[1] + _STAR[1]
+
+
+def _candidates(point: NDArray[np.float64], letters: int) -> dict[str, Box]:
+    """The room that a name takes in each of its places."""
+    width, boxes = _LETTER * letters, {}
+    for place, (right, over) in _BESIDE.items():
+        x, y = point[0] + right * (width / 2 + _LETTER), point[1] + over * _LINE * 1.1
+        if not right or _EDGE < x - width / 2 < x + width / 2 < 1 - _EDGE:  # a narrow screen would cut it off
+            boxes[place] = (x - width / 2, x + width / 2, y - _LINE / 2, y + _LINE / 2)
+    return boxes
+
+
+def _covers(box: Box, taken: Iterable[Box]) -> bool:
+    return any(box[0] <= b[1] and b[0] <= box[1] and box[2] <= b[3] and b[2] <= box[3] for b in taken)

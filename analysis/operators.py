@@ -157,13 +157,14 @@ def _periodic(functions: pd.DataFrame) -> Finding:
     with_it = np.array([bool({"sin", "cos"} & used) for used in functions["operators"]], bool)
     if with_it.sum() < FEWEST:
         return Finding(statement, "too few functions", f"{with_it.sum()} functions with, {(~with_it).sum()} without")
-    some = bool((with_it & functions["best"].to_numpy(bool)).any())
+    among = int((with_it & functions["best"].to_numpy(bool)).sum())
     expected = with_it.mean() * functions["best"].sum()
     numbers = f"{_counts(functions, with_it)}, {expected:.1f} by chance"
     if (~with_it).sum() >= FEWEST:
         place = functions["place"].to_numpy(float)
         numbers = f"{numbers}; {_ahead(*superiority(place[with_it], place[~with_it]))}"
-    return Finding(statement, "supported" if some else "not supported", numbers)
+    verdict = "supported" if among > expected else "no more than by chance" if among else "not supported"
+    return Finding(statement, verdict, numbers)
 
 
 def _ahead(ahead: float, low: float, high: float) -> str:

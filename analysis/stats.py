@@ -32,8 +32,9 @@ class Difference:
 
     Attributes:
         mean: NaN if they share none.
-        half_width: of its 95 % interval, by t; NaN for fewer than two seeds.
-        p: two-sided, of a paired t test; NaN for fewer than two seeds, or if all differences are the same number.
+        half_width: of its 95 % interval, by t; NaN for fewer than two seeds, or if all differences are the same number,
+            which is no measure of chance.
+        p: two-sided, of a paired t test; NaN in the same cases.
         std: standard deviation of the differences.
         n: seeds shared.
     """
@@ -52,14 +53,11 @@ def paired(a: Mapping[int, float], b: Mapping[int, float]) -> Difference:
     n = len(differences)
     if n < 2:
         return Difference(float(differences.mean()) if n else math.nan, math.nan, math.nan, math.nan, n)
-    std = float(differences.std(ddof=1))
+    mean, std = float(differences.mean()), float(differences.std(ddof=1))
+    if _is_nothing(std, float(np.abs(differences).max())):
+        return Difference(mean, math.nan, math.nan, std, n)
     half = _quantile(n - 1) * std / math.sqrt(n)
-    mean = float(differences.mean())
-    p = (
-        math.nan
-        if _is_nothing(std, float(np.abs(differences).max()))
-        else 2 * float(stdtr(n - 1, -abs(mean) * math.sqrt(n) / std))
-    )
+    p = 2 * float(stdtr(n - 1, -abs(mean) * math.sqrt(n) / std))
     return Difference(mean, half, p, std, n)
 
 

@@ -12,10 +12,12 @@ from typing import Any, Self
 import pandas as pd
 
 from analysis.filters import Wanted
-from analysis.leaderboard import COSTS, STATE_ORDER, of_trials
+from analysis.leaderboard import COSTS, STATE_ORDER, is_descending, of_trials
 from analysis.store import Store
 from analysis.trials import read_epochs, read_trials, to_records
+from analysis.wording import kind
 from search_spaces.registry import nearest
+from trainers.trial import DIRECTIONS
 
 
 class StudyError(ValueError):
@@ -114,7 +116,7 @@ def together(studies: Sequence[Study], wanted: Wanted, sort: str = "rank", setti
     """The leaderboards of several studies as one, with the column ``run`` if they are several.
 
     Figures of studies that trained in different ways cannot be compared; then the difference to ReLU in the study of
-    its own orders the rows, and failing that their place in it.
+    its own orders the rows, and failing that, or if their differences are of different units, their place in it.
     """
     for study in studies:
         if setting is not None and setting not in study.settings:
@@ -126,20 +128,30 @@ def together(studies: Sequence[Study], wanted: Wanted, sort: str = "rank", setti
     table = pd.concat([board for board in boards if len(board)] or boards[:1], ignore_index=True)
     if table.empty:
         return table
-    by = "value" if len({_protocol(study) for study in studies}) == 1 else "vs_relu"
+    configs = [study.config if setting is None else study.about["settings"][setting] for study in studies]
+    table = table.assign(_state=table["state"].map(STATE_ORDER))
     if sort == "rank":
         stages = {"confirm": 0, "retrain": 1}
-        signs = {study.name: -1 if study.objective.endswith("accuracy") else 1 for study in studies}
-        table = table.assign(
-            _state=table["state"].map(STATE_ORDER),
-            _stage=table["stage"].map(stages).fillna(2),
-            _by=table["run"].map(signs) * table[by],
-        )
-        table = table.sort_values(["_state", "_stage", "_by", "rank"], kind="stable", na_position="last")
-        table = table.drop(columns=["_state", "_stage", "_by"])
+        table = table.assign(_stage=table["stage"].map(stages).fillna(2), _by=_signed(table, _order(configs)))
+        keys, rising = ["_state", "_stage", "_by", "rank"], [True, True, True, True]
     else:
-        table = table.sort_values(sort, kind="stable")
-    return table.reset_index(drop=True)
+        keys, rising = ["_state", sort], [True, not is_descending(sort, objective_of(configs[0]))]
+    table = table.sort_values(keys, ascending=rising, kind="stable", na_position="last")
+    return table.drop(columns=["_state", "_stage", "_by"], errors="ignore").reset_index(drop=True)
+
+
+def _order(configs: Sequence[Mapping[str, Any]]) -> str:
+    """The column that can be compared between studies."""
+    if len({_protocol(config) for config in configs}) == 1:
+        return "value"
+    return "vs_relu" if len({kind(objective_of(config)) for config in configs}) == 1 else "rank"
+
+
+def _signed(table: pd.DataFrame, column: str) -> pd.Series:
+    """That column, smallest for the best."""
+    if column == "rank":
+        return table["rank"]
+    return table[column].where(table["metric"].map(DIRECTIONS) == "min", -table[column])
 
 
 def write_frame(frames: Sequence[pd.DataFrame], path: Path) -> int:
@@ -163,7 +175,7 @@ def write_frame(frames: Sequence[pd.DataFrame], path: Path) -> int:
     return len(table)
 
 
-def _protocol(study: Study) -> str:
-    """How its functions were trained."""
+def _protocol(config: Mapping[str, Any]) -> str:
+    """How functions were trained."""
     names = ("model", "data", "recipe", "trial")
-    return repr([study.config.get(name) for name in names]) + study.objective
+    return repr([config.get(name) for name in names]) + objective_of(config)

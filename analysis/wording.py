@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 
@@ -30,7 +32,12 @@ def part(metric: str) -> str:
 
 def label(metric: str) -> str:
     """For an axis, with the unit."""
-    return f"{part(metric)} {_KINDS.get(kind(metric), kind(metric))}"
+    return f"{part(metric)} {of_kind(kind(metric))}"
+
+
+def of_kind(kind: str) -> str:
+    """``accuracy, %`` of ``accuracy``, whatever it is measured on."""
+    return _KINDS.get(kind, kind)
 
 
 def prose(metric: str) -> str:
@@ -66,6 +73,12 @@ def shorten(text: object, length: int = 40) -> str:
     """With an ellipsis, if it is longer; line breaks and other control characters are gone."""
     line = " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())
     return line if len(line) <= length else line[: length - 1] + "…"
+
+
+def likeness(row: Mapping[str, Any] | pd.Series) -> str:
+    """What a function is like; nothing if that is its formula once more, such as ``= 2 * tanh(x)``."""
+    text = row["likeness"]
+    return "" if text is None or pd.isna(text) or text == f"= {row['formula']}" else str(text)
 
 
 def title_of(row: pd.Series, length: int = 40) -> str:

@@ -12,6 +12,7 @@ from nas.cli_search import Address, CpusPerTrial, GpusPerTrial, MaxConcurrent, R
 from nas.console import console, status
 
 if TYPE_CHECKING:
+    from analysis.filters import Wanted
     from analysis.study import Study
 
 _WHICH = "Which functions"
@@ -96,24 +97,23 @@ def leaderboard(
             raise typer.BadParameter("a table of trials is for a file; give --out FILE too.", param_hint="--trials")
         rows = rows.head(top)
         if format is Format.TABLE:
-            tables.print_leaderboard(console(), rows)
+            tables.print_leaderboard(console(), rows, extra=wanted.columns)
             if len(studies) == 1 and setting is None:
                 _print_settings(studies[0], wanted, top)
         else:
             typer.echo((tables.leaderboard_csv if format is Format.CSV else tables.leaderboard_json)(rows).rstrip())
 
 
-def _print_settings(study: Study, wanted: object, top: int) -> None:
+def _print_settings(study: Study, wanted: Wanted, top: int) -> None:
     """How the same functions did elsewhere."""
-    from analysis.filters import Wanted
     from nas import tables
 
-    assert isinstance(wanted, Wanted)
     for name in study.settings:
         rows = wanted.of(study.leaderboard(setting=name)).head(top)
         if len(rows):
-            console().print(f"\n{name}", style="bold", markup=False)
-            tables.print_leaderboard(console(), rows, note=False)
+            about = f"\n{name} (vs ReLU: {tables.unit_of(rows['metric'].iloc[0]).rstrip(',')})"
+            console().print(about, style="bold", markup=False)
+            tables.print_leaderboard(console(), rows, note=False, extra=wanted.columns)
 
 
 def confirm(

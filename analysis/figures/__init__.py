@@ -15,6 +15,7 @@ from plotly.subplots import make_subplots
 
 from analysis import curves as sampled
 from analysis import searched
+from analysis.figures.course import BEYOND, groups
 from analysis.figures.palette import BLUE, GREEN, GREY, ON_SCREEN, ORANGE, PINK, RED
 from analysis.figures.ranges import window
 from analysis.figures.space import complexity, failures, operators, space_map
@@ -26,6 +27,7 @@ from search_spaces.expression import Expression
 
 __all__ = ["complexity", "curves", "empty", "failures", "intervals", "learning", "operators", "progress", "space_map"]
 
+_MARKS = {"completed": (BLUE, "circle"), "pruned": (ORANGE, "triangle-down"), "retrained": (GREEN, "diamond")}
 _DASHES = ("solid", "dash", "dot", "dashdot")
 
 
@@ -34,31 +36,28 @@ def progress(study: Study, *, dark: bool = False) -> go.Figure:
     rows = searched.in_order(study)
     if rows.empty:
         return empty("No trial has ended yet.", dark)
-    rows["shown"] = rows["value"] * factor(study.objective)
+    parts, limits = groups(study, rows)
     figure = make_subplots(rows=2, cols=1, shared_xaxes=True, row_heights=[0.93, 0.07], vertical_spacing=0.03)
-    kinds = {
-        "completed": ((rows["state"] == "COMPLETE") & (rows["stage"] == "search"), BLUE, "circle"),
-        "pruned": (rows["state"] == "PRUNED", ORANGE, "triangle-down"),
-        "retrained": ((rows["state"] == "COMPLETE") & (rows["stage"] == "retrain"), GREEN, "diamond"),
-    }
-    for name, (wanted, colour, symbol) in kinds.items():
-        part = rows[wanted]
-        if len(part):
-            marker = {"color": colour, "symbol": symbol, "size": 7 if len(rows) < 1_000 else 4, "opacity": 0.85}
-            points = scatter(len(rows))(x=part["number"], y=part["shown"], mode="markers", name=name, marker=marker)
-            points.update(text=texts(part), hovertemplate="%{text}<br>%{y:.4g} (trial %{x})<extra></extra>")
-            figure.add_trace(points, row=1, col=1)
+    marks = _MARKS | {BEYOND: (GREY, f"triangle-{'down' if searched.larger_is_better(study) else 'up'}-open")}
+    for name, part in parts.items():
+        colour, symbol = marks[name]
+        marker = {"color": colour, "symbol": symbol, "size": 7 if len(rows) < 1_000 else 4, "opacity": 0.85}
+        points = scatter(len(rows))(x=part["number"], y=part["y"], mode="markers", marker=marker)
+        points.update(name=f"{len(part):,} beyond the axis" if name == BEYOND else name)
+        points.update(text=texts(part), customdata=part["shown"])
+        points.update(hovertemplate="%{text}<br>%{customdata:.4g} (trial %{x})<extra></extra>")
+        figure.add_trace(points, row=1, col=1)
     steps = rows[rows["best"].notna()]
     steps = steps[steps["best"].ne(steps["best"].shift()) | (steps["number"] == rows["number"].max())]
     line = go.Scatter(x=steps["number"], y=steps["best"] * factor(study.objective), mode="lines", name="best so far")
     line.update(line={"shape": "hv", "color": PINK, "width": 2}, hovertemplate="best so far: %{y:.4g}<extra></extra>")
     figure.add_trace(line, row=1, col=1)
     failed = rows[rows["state"] == "FAIL"]
-    marks = scatter(len(rows))(x=failed["number"], y=np.zeros(len(failed)), mode="markers", name="failed")
-    marks.update(marker={"color": RED, "symbol": "line-ns-open", "size": 9}, text=texts(failed))
-    marks.update(hovertemplate="%{text} failed (trial %{x})<extra></extra>")
-    figure.add_trace(marks, row=2, col=1)
-    figure.update_yaxes(title_text=label(study.objective), range=window(rows["shown"], study), row=1, col=1)
+    below = scatter(len(rows))(x=failed["number"], y=np.zeros(len(failed)), mode="markers", name="failed")
+    below.update(marker={"color": RED, "symbol": "line-ns-open", "size": 9}, text=texts(failed))
+    below.update(hovertemplate="%{text} failed (trial %{x})<extra></extra>")
+    figure.add_trace(below, row=2, col=1)
+    figure.update_yaxes(title_text=label(study.objective), range=limits, row=1, col=1)
     figure.update_yaxes(visible=False, range=[-1, 1], row=2, col=1)
     figure.update_xaxes(title_text="trials, in the order of their end", row=2, col=1)
     return styled(figure, dark, 420)
@@ -123,7 +122,8 @@ def curves(expressions_by_label: Mapping[str, Expression], *, dark: bool = False
             figure.add_trace(line, row=1, col=column)
     for column, rows, title in ((1, values, "f(x)"), (2, slopes, "f'(x)")):
         figure.update_yaxes(range=list(sampled.window(rows)), title_text=title, row=1, col=column)
-    return styled(figure, dark, 400)
+        figure.update_xaxes(title_text="x", row=1, col=column)
+    return styled(figure, dark, 400).update_xaxes(zeroline=True).update_yaxes(zeroline=True)
 
 
 def learning(study: Study, rows: pd.DataFrame, *, dark: bool = False) -> go.Figure:

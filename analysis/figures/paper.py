@@ -15,6 +15,7 @@ import pandas as pd
 
 from analysis import curves as sampled
 from analysis import searched
+from analysis.figures.course import BEYOND, groups
 from analysis.figures.palette import BLUE, COLOURS, GREEN, GREY, ORANGE, PINK, RED
 from analysis.figures.paper_space import draw_complexity, draw_failures, draw_map, draw_operators
 from analysis.figures.paper_style import STYLE, WIDTH, bare, legend_above, plain, rows_of
@@ -27,6 +28,7 @@ from analysis.wording import factor, label, title_of
 from search_spaces.expression import Expression
 
 FORMATS = ("png", "svg", "pdf")
+_MARKS = {"completed": (BLUE, "o"), "pruned": (ORANGE, "v"), "retrained": (GREEN, "D"), BEYOND: (GREY, "x")}
 _LINES = ("-", "--", ":", "-.")
 
 
@@ -81,19 +83,13 @@ def draw_progress(study: Study) -> Any:
         return None
     figure, axis = plt.subplots(figsize=(WIDTH, 2.8), layout="constrained")
     scale, size = factor(study.objective), 9 if len(rows) < 1000 else 2
-    complete, pruned = rows["state"] == "COMPLETE", rows["state"] == "PRUNED"
-    kinds = (
-        ("completed", complete & (rows["stage"] == "search"), BLUE, "o"),
-        ("pruned", pruned, ORANGE, "v"),
-        ("retrained", complete & (rows["stage"] == "retrain"), GREEN, "D"),
-    )
-    for name, wanted, colour, marker in kinds:
-        part = rows[wanted]
-        if len(part):  # thousands of points are a picture in a picture, or the file is slow to open
-            style = {"s": size, "color": colour, "marker": marker, "alpha": 0.7, "linewidths": 0}
-            axis.scatter(part["number"], scale * part["value"], label=name, rasterized=len(rows) > 1000, **style)
+    parts, limits = groups(study, rows)
+    for name, part in parts.items():  # thousands of points are a picture in a picture, or the file is slow to open
+        colour, marker = _MARKS[name]
+        style = {"s": size, "color": colour, "marker": marker, "alpha": 0.7, "linewidths": 0.7 if name == BEYOND else 0}
+        text = f"{len(part):,} beyond the axis" if name == BEYOND else name
+        axis.scatter(part["number"], part["y"], label=text, rasterized=len(rows) > 1000, **style)
     axis.step(rows["number"], scale * rows["best"], where="post", color=PINK, label="best so far", linewidth=1.4)
-    limits = window(scale * rows["value"], study)
     if limits:
         axis.set_ylim(*limits)
     failed = rows.loc[rows["state"] == "FAIL", "number"]

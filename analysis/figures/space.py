@@ -13,10 +13,14 @@ from analysis import operators as shares
 from analysis import searched
 from analysis.figures.palette import BLUE, GREY, ORANGE, RED, SKY
 from analysis.figures.ranges import colour_range, window
-from analysis.figures.style import empty, plain, styled, texts
+from analysis.figures.style import empty, plain, styled, texts, two_lines
 from analysis.study import Study
 from analysis.wording import factor, label
 
+_SCALE = ((0.0, "#3F6FB0"), (0.5, "#9C9087"), (1.0, "#F0B400"))
+"""From blue to yellow by way of grey, growing lighter: for any colour vision, on white as on black."""
+_BAR = {"orientation": "h", "x": 0, "xanchor": "left", "y": -0.02, "yanchor": "top", "len": 0.5, "thickness": 10}
+"""Below the map, which on a phone has no room beside it."""
 _COLOURS = {"COMPLETE": BLUE, "PRUNED": ORANGE, "FAIL": RED}
 
 
@@ -35,9 +39,9 @@ def space_map(study: Study, *, dark: bool = False) -> go.Figure:
     if len(done):
         values = factor(study.objective) * done["value"]
         low, high = colour_range(values, study)
-        marker = {"color": values, "colorscale": "Cividis", "cmin": low, "cmax": high, "size": 9}
+        marker = {"color": values, "colorscale": _SCALE, "cmin": low, "cmax": high, "size": 9}
         marker |= {"reversescale": not searched.larger_is_better(study), "line": {"width": 0.5, "color": GREY}}
-        marker["colorbar"] = {"title": {"text": label(study.objective), "side": "right"}, "thickness": 12}
+        marker["colorbar"] = {**_BAR, "title": {"text": label(study.objective), "side": "top"}}
         figure.add_trace(_on_map(done, name="completed", marker=marker))
     named = table[table["name"].notna()]
     names = go.Scatter(x=named["across"], y=named["up"], mode="markers+text", name="known")
@@ -51,8 +55,8 @@ def space_map(study: Study, *, dark: bool = False) -> go.Figure:
         hoverinfo="text",
     )
     figure.add_trace(names)
-    figure.update_xaxes(showticklabels=False, zeroline=False)
-    figure.update_yaxes(showticklabels=False, zeroline=False)
+    figure.update_xaxes(showticklabels=False, showgrid=False)  # they mean nothing
+    figure.update_yaxes(showticklabels=False, showgrid=False)
     return styled(figure, dark, 560)
 
 
@@ -122,7 +126,8 @@ def failures(study: Study, *, dark: bool = False) -> go.Figure:
     bars = go.Bar(x=table["trials"], y=table.index, orientation="h", marker={"color": RED}, text=table["trials"])
     bars.update(customdata=[plain(text, 160) for text in table["example"]])
     figure = go.Figure(bars.update(hovertemplate="%{x} trials, such as: %{customdata}<extra></extra>"))
-    names = [plain(text, 48) for text in table["pattern"]]
+    names = [two_lines(text, 30) for text in table["pattern"]]
     figure.update_yaxes(tickvals=list(table.index), ticktext=names, range=[len(table) - 0.4, -0.6])
     figure.update_xaxes(title_text="trials", rangemode="tozero")
-    return styled(figure, dark, 110 + 30 * len(table))
+    figure.update_yaxes(ticks="outside", ticklen=5, tickcolor="rgba(0,0,0,0)")
+    return styled(figure, dark, 110 + 38 * len(table))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import textwrap
 from typing import Any
 
 import pandas as pd
@@ -17,6 +18,12 @@ _MANY = 1_000
 def plain(text: object, length: int = 40) -> str:
     """A text of the study that is only a text for plotly."""
     return html.escape(shorten(text, length), quote=False)
+
+
+def two_lines(text: object, length: int) -> str:
+    """The beginning of a text of the study, for a label that has that many letters' room on each of two lines."""
+    lines = textwrap.wrap(shorten(text, 200), length, max_lines=2, placeholder=" …")
+    return "<br>".join(html.escape(line, quote=False) for line in lines)
 
 
 def empty(message: str, dark: bool = False) -> go.Figure:
@@ -48,9 +55,9 @@ def styled(figure: go.Figure, dark: bool, height: int) -> go.Figure:
             height=height,
             modebar={"bgcolor": "rgba(0,0,0,0)"},
             margin={"l": 10, "r": 10, "t": 40, "b": 10},
-            font={"size": 12},
+            font={"size": 12, "family": "system-ui, sans-serif"},
             legend={"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0},
         )
-        .update_xaxes(automargin=True)
+        .update_xaxes(automargin=True, zeroline=False)
         .update_yaxes(automargin=True, zeroline=False)
     )

@@ -33,7 +33,7 @@ def searched(study: Study) -> tuple[tuple[str, str], ...]:
         ("Retrained", f"{stages.get('retrain', 0):,} functions, with fresh seeds" if stages.get("retrain") else ""),
         ("Confirmed", f"{confirmed:,} functions, on the test set" if confirmed else "none: the test set was not used"),
         ("Not trained", ", ".join(spared)),
-        ("Begun", str(about.get("created", ""))),
+        ("Begun", moment(about.get("created"))),
     ]
     return tuple((word, shorten(text, 300)) for word, text in facts if text)
 
@@ -78,23 +78,40 @@ def configuration(study: Study, chosen: Leaders) -> Section:
         "cores": machine.get("cores"),
         "GPUs": ", ".join(map(str, gpus)) if isinstance(gpus, list) and gpus else "none" if machine else "",
         "precision": about.get("precision"),
-        "begun": about.get("created"),
+        "begun": moment(about.get("created")),
         "seconds searched": f"{about['search_seconds']:,.0f}" if about.get("search_seconds") else "",
     }
     rows = tuple((name, shorten(value, 400)) for name, value in facts.items() if value)
+    settings = _section(about, "settings")
+    files = {"config.yaml": study.config} | {f"{shorten(name, 80)}.yaml": found for name, found in settings.items()}
+    commands = _commands(study, [name for name in files if name != "config.yaml"])
     return Section(
         "Configuration, versions, hardware",
-        "The configuration as it was resolved, with all defaults. To repeat the search, save it as config.yaml and "
-        "give the command below.",
+        "The configuration as it was resolved, with all defaults. To do it again, save each block under its name and "
+        "give what stands at the end.",
         "Trials that run side by side end in a different order each time, and strategies learn from that order; so "
         "another run finds other functions, and figures agree within noise only. The seed fixes what each training "
         "starts from.",
         tables=(Table(("", ""), rows),) if rows else (),
-        listing=yaml.safe_dump(study.config, sort_keys=False, allow_unicode=True),
-        command=f"nas search {_file(study)}",
+        files=tuple(
+            (name, yaml.safe_dump(config, sort_keys=False, allow_unicode=True)) for name, config in files.items()
+        ),
+        command="\n".join(commands),
     )
 
 
-def _file(study: Study) -> str:
-    stored = study.path / "config.yaml"
-    return shlex.quote(str(stored)) if stored.is_file() else "config.yaml"
+def _commands(study: Study, others: list[str]) -> list[str]:
+    """Lines that do it again: the search, and the confirmation as far as it went."""
+    confirmed = study.trials[study.trials["stage"] == "confirm"]
+    if confirmed.empty:
+        return ["nas search config.yaml"]
+    known = set(study.trials.loc[study.trials["stage"] == "search", "function_key"])
+    top = len(known & set(confirmed["function_key"]))
+    also = "".join(f" --also {shlex.quote(name)}" for name in others)
+    seeds = confirmed["seed"].nunique()
+    return ["nas search config.yaml --run again", f"nas confirm again --top {max(1, top)} --seeds {seeds}{also}"]
+
+
+def moment(created: object) -> str:
+    """``2026-01-31 12:00:00 UTC`` of a time as it is stored."""
+    return "" if created is None else str(created).replace("T", " ").replace("+0000", " UTC")

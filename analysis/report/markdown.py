@@ -55,11 +55,14 @@ def _section(number: int, section: Section, figures: dict[str, str]) -> list[str
         lines.append(f"![{escaped(section.title)}]({figures[section.figure]})")
     for table in section.tables:
         lines += _table(table)
-    return [*lines, *(fenced(text) for text in (section.listing, section.command) if text)]
+    for name, text in section.files:
+        lines += [code(name), fenced(text)]
+    return [*lines, fenced(section.command)] if section.command else lines
 
 
 def _table(table: Table) -> list[str]:
-    rows = [table.header, tuple("---" for _ in table.header), *table.rows]
+    under = tuple("---:" if number in table.numbers else "---" for number in range(len(table.header)))
+    rows = [table.header, under, *table.rows]
     cells = [
         [code(cell) if number in table.code and line > 1 else escaped(cell) if line != 1 else cell
          for number, cell in enumerate(row)]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
+
+_NUMBER = re.compile(r"[-+]?\d[^;]*$|reference$")
 
 
 class ReportError(ValueError):
@@ -26,6 +29,12 @@ class Table:
     code: tuple[int, ...] = ()
     caption: str = ""
 
+    @property
+    def numbers(self) -> frozenset[int]:
+        """Numbers of the columns that hold nothing but numbers, which stand at the right."""
+        columns = ([row[n] for row in self.rows if row[n]] for n in range(len(self.header)))
+        return frozenset(n for n, cells in enumerate(columns) if cells and all(map(_NUMBER.match, cells)))
+
     def without_empty_columns(self) -> Table:
         kept = [n for n in range(len(self.header)) if any(row[n] for row in self.rows)]
         return Table(
@@ -46,8 +55,8 @@ class Section:
         unseen: what it does not say.
         figure: name of its figure; empty for none.
         tables: after the figure.
-        listing: a text to show as it is, such as YAML.
-        command: a line to type.
+        files: names of files and what is in them, to show as it is.
+        command: lines to type.
     """
 
     title: str
@@ -55,7 +64,7 @@ class Section:
     unseen: str = ""
     figure: str = ""
     tables: tuple[Table, ...] = ()
-    listing: str = ""
+    files: tuple[tuple[str, str], ...] = ()
     command: str = ""
 
 

@@ -6,12 +6,12 @@ import math
 
 import pandas as pd
 
+from analysis.comparisons import SURE
 from analysis.intervals import with_intervals
 from analysis.report.parts import Table
-from analysis.report.verdict import SURE
 from analysis.study import Study
 from analysis.trials import to_records
-from analysis.wording import as_number, label, prose, shorten, shown
+from analysis.wording import as_number, kind, label, likeness, of_kind, part, prose, shorten, shown
 
 _STAGES = {"confirm": "confirmed", "retrain": "retrained", "search": "searched"}
 _STATES = {"RUNNING": "running", "PRUNED": "pruned", "FAIL": "failed"}
@@ -29,25 +29,35 @@ def board_table(rows: pd.DataFrame) -> Table:
         for _, row in table.iterrows()
         if row["n_seeds"] > 1
     }
-    single = label(str(metrics[0])) if len(metrics) == 1 else "value"
+    kinds = list(dict.fromkeys(kind(str(metric)) for metric in metrics))
+    single = label(str(metrics[0])) if len(metrics) == 1 else of_kind(kinds[0]) if len(kinds) == 1 else "value"
     after = ("95 %", "seeds", "stage", "vs ReLU", "p", "vs SiLU", "p", "nodes", "cost")
     header = ("#", "formula", "known as", single, "of", *after)
     compared = rows.assign(
         **{f"{column}_any": bool(rows.loc[rows["name"] != name, column].notna().any()) for column, name in _AGAINST}
     )
-    body = tuple(_cells(row, ends, len(metrics) > 1) for row in to_records(compared))
+    body = tuple(_cells(row, ends, len(kinds) > 1) for row in to_records(compared))
+    cost = " Cost: times ReLU's, forward and backward." if rows["cost"].notna().any() else ""
     caption = (
-        "vs: mean difference over matched seeds ± 95 % interval; p: paired t test, by Holm's method over all in the "
-        "race. * marks p < 0.05. Cost: times ReLU's, forward and backward."
+        f"{_where(rows)}vs: mean difference over matched seeds ± 95 % interval; p: paired t test, by Holm's method "
+        f"over all in the race. * marks p < {SURE}.{cost}"
     )
     return Table(header, body, code=(1,), caption=caption).without_empty_columns()
+
+
+def _where(rows: pd.DataFrame) -> str:
+    """On which data the rows were judged."""
+    parts = {stage: part(str(metric)) for stage, metric in zip(rows["stage"], rows["metric"], strict=True)}
+    if len(set(parts.values())) < 2:
+        return ""
+    return "; ".join(f"{_STAGES[stage]}: {parts[stage]} data" for stage in _STAGES if stage in parts) + ". "
 
 
 def _cells(row: dict[str, object], ends: dict[object, str], several: bool) -> tuple[str, ...]:
     metric = str(row["metric"])
     failed = as_number(row["n_failed"])
     seeds = f"{as_number(row['n_seeds']):.0f}" + (f" ({failed:.0f} failed)" if failed > 0 else "")
-    known = shorten(row["likeness"] or row["name"] or "", 60)
+    known = shorten(likeness(row) or row["name"] or "", 60)
     stage, state = str(row["stage"]), str(row["state"])
     return (
         str(row["rank"]),
@@ -84,18 +94,23 @@ def transfer_table(study: Study) -> tuple[Table | None, int]:
     for setting in (None, *study.settings):
         board = study.leaderboard(setting=setting)
         board = board[(board["stage"] == "confirm") & (board["state"] == "COMPLETE")]
-        cells = {}
+        cells, metric = {}, ""
         for row in to_records(board):
             names.setdefault(row["function_key"], row["formula"] if row["name"] is None else row["name"])
+            metric = str(row["metric"])
             difference, p = against(row, "vs_relu", "ReLU")
             value = f"{shown(row['value'], row['metric'])} ({row['n_seeds']})"
             cells[row["function_key"]] = (
                 f"{value}; {difference}{'*' if p.endswith('*') else ''}" if difference else value
             )
-        columns[study.name if setting is None else setting] = cells
+        place = shorten(study.name if setting is None else setting, 60)
+        columns[f"{place}: {label(metric)}" if cells else place] = cells
     rows = tuple(
         (shorten(name, _FORMULA), *(cells.get(key, "") for cells in columns.values())) for key, name in names.items()
     )
-    header = ("function", *(shorten(name, 60) for name in columns))
-    caption = "Value on the test set (seeds); difference to ReLU ± 95 % interval, * where it is significant."
+    header = ("function", *columns)
+    caption = (
+        "Value on the test set (seeds); difference to ReLU ± 95 % interval, * where it is significant. Of losses and "
+        "bits per byte, less is better."
+    )
     return Table(header, rows, code=(0,), caption=caption), len(columns)

@@ -9,12 +9,13 @@ import pandas as pd
 from analysis import map as maps
 from analysis import operators as shares
 from analysis import searched
+from analysis.comparisons import SURE
 from analysis.curves import learning as learning_of
+from analysis.figures.course import BEYOND, groups
 from analysis.intervals import with_intervals
 from analysis.leaders import Leaders
 from analysis.report.parts import Section, Table
 from analysis.report.rows import board_table, transfer_table
-from analysis.report.verdict import SURE
 from analysis.study import Study
 from analysis.wording import label, prose, shown
 
@@ -29,6 +30,8 @@ def progress(study: Study, chosen: Leaders) -> Section:
         at = int(search.loc[search["best"] == last.iloc[-1], "number"].iloc[0])
         seen += f" The best, {shown(last.iloc[-1], study.objective)}, came as number {at:,} of {len(rows):,}."
     counts = ", ".join(f"{states.get(state, 0):,} {word}" for state, word in _STATES)
+    if beyond := len(groups(study, rows)[0].get(BEYOND, ())):
+        seen += f" {beyond:,} that hardly trained lie beyond the axis and are drawn at its edge."
     return Section(
         "How the search went",
         f"{seen} Of the functions searched: {counts}.",
@@ -193,17 +196,17 @@ def failures(study: Study, chosen: Leaders) -> Section:
     table = searched.failures_by_reason(study)
     total, trained = int(table["trials"].sum()), len(study.trials)
     rows = tuple(
-        (row["pattern"], f"{row['trials']:,}", f"{row['functions']:,}", row["example"])
+        (f"{row['trials']:,}", f"{row['functions']:,}", row["example"] if row["trials"] == 1 else row["pattern"])
         for _, row in table.head(30).iterrows()
     )
     return Section(
         "Failures",
         f"{total:,} of {trained:,} trainings failed"
-        + ("; reasons that differ in numbers only are one (N)." if total else "."),
+        + ("; reasons that differ in numbers only are one, with N for the number." if total else "."),
         "A failure is one under this recipe: with a smaller learning rate or another initialisation the function might "
         "have trained. Pruned functions are no failures.",
         figure="failures" if total else "",
-        tables=(Table(("reason", "trainings", "functions", "such as"), rows),) if total else (),
+        tables=(Table(("trainings", "functions", "reason"), rows),) if total else (),
     )
 
 

@@ -11,13 +11,12 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from analysis.comparisons import REFERENCES
+from analysis.comparisons import REFERENCES, SURE, outcome
 from analysis.stats import noise, probability_best
 from analysis.study import Study
-from analysis.wording import as_number, factor, label, part, prose, shorten, shown, unit
+from analysis.wording import as_number, factor, label, likeness, part, prose, shorten, shown, unit
 from trainers.trial import DIRECTIONS
 
-SURE = 0.05
 _CONTENDERS = 20
 _JUDGED = {
     "confirm": "on the test set, which the search has never seen",
@@ -55,21 +54,6 @@ def verdict(study: Study, board: pd.DataFrame) -> Verdict:
     reasons += [_above(leader, complete), _noise(results, leader), _chance(results, leader)]
     answer, advice = _answer(study, leader, outcomes)
     return Verdict(answer, advice, tuple(reason for reason in reasons if reason))
-
-
-def outcome(row: pd.Series, column: str) -> str:
-    """``better`` or ``worse`` if Holm's corrected p value says so, ``open`` if it does not, else ``unknown``.
-
-    Args:
-        row: of a leaderboard.
-        column: ``vs_relu`` or ``vs_silu``.
-    """
-    difference, p = as_number(row[column]), as_number(row[f"{column}_holm"])
-    if math.isnan(p):
-        return "unknown"
-    if p >= SURE:
-        return "open"
-    return "better" if (difference > 0) == (DIRECTIONS[row["metric"]] == "max") else "worse"
 
 
 def _answer(study: Study, leader: pd.Series, outcomes: dict[str, str]) -> tuple[str, str]:
@@ -117,7 +101,7 @@ def _advice_better(study: Study, leader: pd.Series, rest: list[str]) -> str:
 
 
 def _who(leader: pd.Series) -> str:
-    like = "" if pd.isna(leader["likeness"]) else f" ({shorten(leader['likeness'], 80)})"
+    like = f" ({shorten(like, 80)})" if (like := likeness(leader)) else ""
     seeds, value = int(leader["n_seeds"]), shown(leader["value"], leader["metric"])
     mark = label(leader["metric"]).partition(",")[2]
     return (
@@ -135,11 +119,10 @@ def _difference(row: pd.Series, column: str, name: str) -> str:
         return f"It was not compared with {name}: there is no {name} with the same seeds."
     text = f"Against {name}: {shown(mean, metric, sign=True)}"
     if math.isnan(half):
-        return f"{text} {unit(metric)} with a single seed, which says nothing."
+        why = "with a single seed" if row["n_seeds"] == 1 else "without any spread over the matched seeds"
+        return f"{text} {unit(metric)} {why}, so there is no test."
     text += f" ± {shown(half, metric)} {unit(metric)} over matched seeds"
     p = as_number(row[f"{column}_holm"])
-    if math.isnan(p):
-        return f"{text}; the seeds do not differ, so there is no test."
     race = int(row["race"])
     text += f"; p = {p:.2g} after Holm's correction for {race} function{'s' * (race != 1)} in the race"
     return f"{text}: {_significance(row, column, p)}."
@@ -192,4 +175,5 @@ def _chance(results: pd.DataFrame, row: pd.Series) -> str:
     p = as_number(probability_best(results if larger else -results).get(row["function_key"]))
     if math.isnan(p):
         return ""
-    return f"That it is really the best of these {len(results)} has a probability of {100 * p:.0f} %."
+    shown_p = "below 1 %" if p < 0.005 else "above 99 %" if p > 0.995 else f"of {100 * p:.0f} %"
+    return f"That it is really the best of these {len(results)} has a probability {shown_p}."

@@ -10,10 +10,11 @@ from typing import Any
 import pandas as pd
 from dash import html
 
+from analysis.comparisons import outcome
 from analysis.filters import Wanted
 from analysis.leaderboard import STATE_ORDER
 from analysis.wording import kind
-from nas.dashboard.elements import STATES, SURE, badge, spread, state_word
+from nas.dashboard.elements import STATES, badge, spread, state_word
 from nas.dashboard.studies import Snapshot
 from trainers.trial import DIRECTIONS
 
@@ -50,23 +51,25 @@ def _whole(name: str) -> Callable[[dict[str, Any]], str]:
 
 
 def _seeds(row: dict[str, Any]) -> str:
-    return f"{row['n_seeds']} of {row['n_seeds'] + row['n_failed']}" if row["n_failed"] else str(row["n_seeds"])
+    return f"{row['n_seeds']} of {row['n_seeds'] + row['n_failed']}" if row["n_failed"] else str(row["n_seeds"] or "")
 
 
-def _is_sure(row: dict[str, Any]) -> bool:
-    return row["vs_relu_holm"] is not None and row["vs_relu_holm"] < SURE
+def _said(row: dict[str, Any]) -> str | None:
+    """``better`` or ``worse`` than ReLU, where that is sure."""
+    said = outcome(row, "vs_relu")
+    return said if said in ("better", "worse") else None
 
 
 def _difference(row: dict[str, Any]) -> Any:
     if row["name"] == "ReLU":
         return "reference"
     text = spread(kind(row["metric"]), row["vs_relu"], row["vs_relu_ci95"], "+")
-    return html.B(text) if _is_sure(row) else text
+    return html.B(text, className=said) if (said := _said(row)) else text
 
 
 def _sure(row: dict[str, Any]) -> Any:
-    if _is_sure(row):
-        return html.B("yes")
+    if said := _said(row):
+        return html.B(said, className=said)
     seeds = None if row["name"] == "ReLU" else row["vs_relu_seeds"]
     return "" if seeds is None else "> 1000 seeds" if math.isinf(seeds) else f"{seeds:.0f} seeds"
 
@@ -93,7 +96,7 @@ COLUMNS = {
     "n_seeds": Column("n", "trainings behind the means", _seeds, best_is_large=True),
     "vs_relu": Column("vs ReLU", "difference ± 95 % interval over matched seeds", _difference, best_is_large=None),
     "vs_relu_holm": Column(
-        "sure", "whether that differs from 0, corrected for all functions; else the seeds it would take", _sure
+        "sure", "better or worse than ReLU, corrected for all functions; else the seeds it would take", _sure
     ),
     "complexity": Column("nodes", "of the expression", _whole("complexity")),
     "cost": Column("x ReLU", "time of its forward and backward pass, where it was measured", _cost),

@@ -10,6 +10,7 @@ from dash.exceptions import PreventUpdate
 from analysis.filters import Wanted
 from analysis.study import together
 from analysis.trials import to_records
+from analysis.wording import prose
 from nas.dashboard import links
 from nas.dashboard.board import COLUMNS, columns_of, merged
 from nas.dashboard.elements import badge, formula_link, message, pick, table
@@ -64,10 +65,11 @@ def _facts(study: Snapshot | Trouble) -> dict[str, Any]:
         "data": pick(config, "data", "name"),
         "epochs": pick(config, "trial", "epochs"),
         "seed": pick(config, "seed"),
-        "objective": study.objective,
+        "objective": prose(study.objective),
         "search": about.searched,
         "trials": about.trials,
         "best": html.Span(best_line(study, about.best)),
+        "best find": html.Span(best_line(study, about.find or about.best)),
     }
 
 
@@ -85,8 +87,8 @@ def joint_board(studies: list[Snapshot]) -> list[Any]:
         body.append([place, slug, formula_link(slug, row), *(COLUMNS[name].cell(row) for name in names)])
     header = ["#", "study", "function", *(COLUMNS[name].header for name in names)]
     note = (
-        "Studies that trained in different ways are ordered by the difference to ReLU, each in its own; "
-        "their other figures cannot be compared."
+        "Studies that trained alike are ordered by value; if they did not, by the difference to the ReLU of their own "
+        "study, and with different objectives by their place in it. Nothing else of such studies can be compared."
     )
     return [
         html.P(note, className="hint"),

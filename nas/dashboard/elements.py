@@ -7,6 +7,7 @@ from typing import Any
 
 from dash import dcc, html
 
+from analysis.wording import likeness
 from nas.dashboard import links
 
 STATES = ("COMPLETE", "PRUNED", "FAIL", "RUNNING")
@@ -14,7 +15,6 @@ _WORDS = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed", "RUNNING
 _STAGES = {"confirm": "confirmed", "retrain": "retrained", "search": "searched"}
 _SCALES = {"accuracy": (100, 2)}
 """Factor and digits after the point with which a kind of metric is shown."""
-SURE = 0.05
 
 
 def spread(kind: str, mean: float | None, std: float | None, sign: str = "") -> str:
@@ -64,8 +64,8 @@ def table(header: Sequence[str], rows: Iterable[Sequence[Any]], numeric: Sequenc
 def formula_link(slug: str, row: Mapping[str, Any]) -> list[Any]:
     """The formula, leading to its page, with what it is like."""
     cell: list[Any] = [dcc.Link(row["formula"], href=links.function(slug, row["function_key"]), className="formula")]
-    if row.get("likeness"):
-        cell += [" ", html.Span(row["likeness"], className="likeness")]
+    if like := likeness(row):
+        cell += [" ", html.Span(like, className="likeness")]
     if not row.get("found", True):
         cell += [" ", html.Span("baseline", className="baseline")]
     return cell

@@ -12,11 +12,13 @@ from dash.exceptions import PreventUpdate
 
 from analysis.properties import SYMPY_SECONDS
 from analysis.trials import to_records
+from analysis.wording import likeness
 from nas.dashboard import functions, links
 from nas.dashboard.board import COLUMNS, columns_of, merged
 from nas.dashboard.elements import badge, copyable, facts, message, state_word, table
 from nas.dashboard.graphs import graph
 from nas.dashboard.studies import Snapshot, Studies, Trouble
+from nas.dashboard.summary import home
 
 _log = logging.getLogger(__name__)
 _NOT_FOUND = f"not found by sympy within {SYMPY_SECONDS:.0f} seconds"
@@ -61,15 +63,15 @@ def function_page(study: Snapshot | Trouble, key: str) -> html.Main:
 
 def _badges(row: dict[str, Any]) -> list[Any]:
     parts = [badge(state_word(row["state"], row["stage"]), row["state"].lower())]
-    if row["likeness"]:
-        parts.append(badge(row["likeness"], "likeness"))
+    if like := likeness(row):
+        parts.append(badge(like, "likeness"))
     return parts if row["found"] else [*parts, badge("baseline")]
 
 
 def results(study: Snapshot, key: str) -> list[Any]:
     """Its row of every leaderboard that it is in."""
     found = {name: functions.rows_of(study, key, name) for name in (None, *study.settings)}
-    rows = pd.concat([part.assign(where=name or "the study's own") for name, part in found.items() if len(part)])
+    rows = pd.concat([part.assign(where=name or home(study)) for name, part in found.items() if len(part)])
     names = [name for name in columns_of(rows) if name != "formula"]
     body = [[row["where"], *(COLUMNS[name].cell(row) for name in names)] for row in to_records(merged(rows))]
     numeric = [COLUMNS[name].header for name in names if COLUMNS[name].numeric]
@@ -95,7 +97,11 @@ def _text(name: str, value: Any) -> str:
         return ""
     if name.endswith("accuracy"):
         return f"{100 * value:.2f} %"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    if name == "state":
+        return state_word(str(value), "complete")
+    if isinstance(value, float):
+        return f"{value:,.1f}" if name == "seconds" else f"{value:.4f}" if abs(value) < 1000 else f"{value:.4g}"
+    return str(value)
 
 
 def forms(study: Snapshot, key: str) -> html.Div:

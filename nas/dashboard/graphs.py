@@ -21,13 +21,16 @@ _TOP = 12
 """Functions in one figure of the best."""
 _CONFIG = {
     "displaylogo": False,
+    "displayModeBar": "hover",
     "responsive": True,
     # These and no others: among plotly's own is one that hands the figure to a service of theirs.
     "modeBarButtons": [["zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d"]],
     "plotlyServerURL": "",
 }
 _BARE = {**_CONFIG, "displayModeBar": False, "scrollZoom": False}
-_MODEBAR = {"bgcolor": "rgba(0,0,0,0)", "color": "#8a94a1", "activecolor": "#4a90d9"}
+_MODEBAR = {"color": "#8a94a1", "activecolor": "#4a90d9"}
+_BEHIND_MODEBAR = ("rgba(251,251,250,0.9)", "rgba(20,23,27,0.9)")
+"""The page's colours, light and dark: where the buttons cover a legend they can still be read."""
 
 # Dash 4.4 draws a figure again after every zoom, by which plotly takes the zoom for the figure's own and its uirevision
 # comes to nothing. So what the user has changed is seen here, by the ranges that were made, and carried over.
@@ -132,7 +135,7 @@ def _make(study: Snapshot, name: str, key: str, dark: bool) -> Any:
     except Exception as error:  # of one figure: the rest of the page is worth seeing
         _log.warning("%s of %s: %s", name, study.path, error, exc_info=True)
         figure = figures.empty(f"This figure cannot be drawn ({type(error).__name__}: {error})", dark)
-    return figure.update_layout(autosize=True, modebar=_MODEBAR)
+    return figure.update_layout(autosize=True, modebar={**_MODEBAR, "bgcolor": _BEHIND_MODEBAR[dark]})
 
 
 def stamp_of(study: Snapshot, name: str) -> str:

@@ -13,6 +13,7 @@ from nas.dashboard.board import COLUMNS, ROWS, Query, columns_of, find, page_of
 from nas.dashboard.elements import formula_link, message
 from nas.dashboard.graphs import graph
 from nas.dashboard.studies import Snapshot, Studies
+from nas.dashboard.summary import home
 from nas.tables import leaderboard_note
 
 _FAMILIES = {"swish": "like Swish", "relu": "like ReLU", "known": "any known one"}
@@ -42,6 +43,7 @@ def leaderboard(study: Snapshot) -> list[Any]:
                 html.Button(turn.capitalize(), id={"type": "board-turn", "run": slug, "to": turn}, n_clicks=0)
                 for turn in _TURNS
             ],
+            id=_at("turns", slug),
             className="turns",
             **{"aria-label": "Pages of the leaderboard"},
         ),
@@ -63,7 +65,7 @@ def controls(study: Snapshot) -> html.Div:
     """What to look for. The browser keeps it for each study, so that going back finds the same rows."""
     slug = study.slug
     kept: dict[str, Any] = {"persistence": slug, "persistence_type": "session"}
-    own = {"": "the study's own", **{name: name for name in study.settings}}
+    own = {"": home(study), **{name: name for name in study.settings}}
     inputs = [
         ("contains", dcc.Input(id=_at("text", slug), type="search", debounce=0.4, placeholder="such as tanh", **kept)),
         ("nodes, at most", dcc.Input(id=_at("nodes", slug), type="number", min=1, step=1, debounce=0.4, **kept)),
@@ -107,8 +109,8 @@ def heading(slug: str, name: str) -> html.Th:
     )
 
 
-def heading_class(name: str, order: dict[str, Any]) -> str:
-    kind = "number" if COLUMNS[name].numeric else "text"
+def heading_class(name: str, order: dict[str, Any], absent: bool = False) -> str:
+    kind = "absent" if absent else "number" if COLUMNS[name].numeric else "text"
     return kind if order.get("sort") != name else f"{kind} sorted {'turned' if order.get('turned') else ''}".strip()
 
 
@@ -150,15 +152,29 @@ def turned_page(page: int | None, to: str) -> int:
     return {"first": 0, "previous": max(0, (page or 0) - 1), "next": (page or 0) + 1, "last": 10**9}[to]
 
 
-def fill(study: Snapshot, query: Query, page: int, names: list[str]) -> tuple[list[Any], str, int]:
-    """The rows of a page, what they are, and its number."""
+def present(study: Snapshot, query: Query, names: list[str]) -> list[str]:
+    """Those of the columns that say something in that setting."""
+    setting = query.setting if query.setting in study.settings else None
+    some = columns_of(study.leaderboard(setting=setting))
+    return [name for name in names if name in some]
+
+
+def fill(study: Snapshot, query: Query, page: int, names: list[str]) -> tuple[list[Any], str, int, int]:
+    """The rows of a page, what they are, its number, and how many pages there are."""
     wanted = find(study, query)
     part, page, pages = page_of(wanted, page)
     if part.empty:
-        return [html.Tr(html.Td(message("No function is like that."), colSpan=len(names)))], "0 functions", 0
+        return [html.Tr(html.Td(message("No function is like that."), colSpan=len(names)))], "0 functions", 0, 1
     first = page * ROWS + 1
-    count = f"{first:,} to {first + len(part) - 1:,} of {len(wanted):,} functions; page {page + 1:,} of {pages:,}"
-    return [row(study.slug, record, names) for record in to_records(part)], count, page
+    count = f"{len(wanted):,} function{'s' * (len(wanted) != 1)}"
+    if pages > 1:
+        count = f"{first:,} to {first + len(part) - 1:,} of {count}; page {page + 1:,} of {pages:,}"
+    return [row(study.slug, record, names) for record in to_records(part)], count, page, pages
+
+
+def dead_ends(page: int, pages: int, places: list[str]) -> list[bool]:
+    """Which of the buttons lead nowhere."""
+    return [page == 0 if to in ("first", "previous") else page >= pages - 1 for to in places]
 
 
 def register(app: Dash, studies: Studies) -> None:
@@ -207,6 +223,8 @@ def _register_rows(app: Dash, studies: Studies, filters: dict[str, Input]) -> No
             Output({"type": "board-rows", "run": run}, "children"),
             Output({"type": "board-count", "run": run}, "children"),
             Output({"type": "board-heading", "run": run, "column": ALL}, "className"),
+            Output({"type": "board-turn", "run": run, "to": ALL}, "disabled"),
+            Output({"type": "board-turns", "run": run}, "hidden"),
             Output({"type": "board-shown", "run": run}, "data"),
             Output({"type": "board-drawn", "run": run}, "data"),
         ],
@@ -216,6 +234,7 @@ def _register_rows(app: Dash, studies: Studies, filters: dict[str, Input]) -> No
             "order": Input({"type": "board-order", "run": run}, "data"),
             "page": Input({"type": "board-page", "run": run}, "data"),
             "headings": State({"type": "board-heading", "run": run, "column": ALL}, "id"),
+            "turns": State({"type": "board-turn", "run": run, "to": ALL}, "id"),
             "drawn": State({"type": "board-drawn", "run": run}, "data"),
         },
     )
@@ -225,14 +244,18 @@ def _register_rows(app: Dash, studies: Studies, filters: dict[str, Input]) -> No
         order: dict[str, Any] | None,
         page: int | None,
         headings: list[dict[str, str]],
+        turns: list[dict[str, str]],
         drawn: str | None,
     ) -> Any:
         study = _readable(studies, headings)
         if ctx.triggered_id == "pulse" and study.version == drawn:
             raise PreventUpdate
-        names = [heading["column"] for heading in headings]
-        rows, count, shown = fill(study, query_of(filters, order or {}), page or 0, names)
-        return rows, count, [heading_class(name, order or {}) for name in names], shown, study.version
+        names, query = [heading["column"] for heading in headings], query_of(filters, order or {})
+        some = present(study, query, names)
+        rows, count, shown, pages = fill(study, query, page or 0, some)
+        classes = [heading_class(name, order or {}, name not in some) for name in names]
+        dead = dead_ends(shown, pages, [turn["to"] for turn in turns])
+        return rows, count, classes, dead, pages == 1, shown, study.version
 
 
 def _readable(studies: Studies, headings: list[dict[str, str]]) -> Snapshot:

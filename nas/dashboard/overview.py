@@ -75,6 +75,7 @@ def card_body(study: Snapshot | Trouble) -> list[Any]:
                 ("search", about.searched),
                 ("trials", about.trials),
                 ("best", html.Span(best_line(study, about.best))),
+                ("best find", html.Span(best_line(study, about.find)) if about.find else None),
             ]
         ),
     ]

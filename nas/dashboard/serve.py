@@ -53,12 +53,17 @@ def serve(runs: Sequence[Path], port: int, open_browser: bool, say: Callable[[st
     with _listening(port) as listener:
         server = make_server(HOST, listener.getsockname()[1], app.server, threaded=True, fd=listener.fileno())
         url = f"http://{HOST}:{listener.getsockname()[1]}/"
-        say(f"Dashboard at {url} (end it with Ctrl-C)")
-        if open_browser:
-            webbrowser.open(url)
-        signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))  # no question to sympy outlives us
         with contextlib.suppress(KeyboardInterrupt):
+            signal.signal(signal.SIGTERM, _interrupted)  # no question to sympy outlives us
+            say(f"Dashboard at {url} (end it with Ctrl-C)")
+            if open_browser:
+                webbrowser.open(url)
             server.serve_forever()
+
+
+def _interrupted(*_: object) -> None:
+    """As Ctrl-C, which a shell lets be ignored by what it starts in the background."""
+    raise KeyboardInterrupt
 
 
 def _listening(port: int) -> socket.socket:

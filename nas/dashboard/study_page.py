@@ -28,10 +28,16 @@ def space(study: Snapshot) -> list[Any]:
 
 
 def operators(study: Snapshot) -> list[Any]:
+    hint = (
+        "Their share among the best tenth of the functions, with 95 % intervals, and among all. Dark: beyond chance. "
+        "An operator may be there because of its company."
+    )
     return [
         html.H2("Operators of the best"),
+        html.P(hint, className="hint"),
         graph(study.slug, "operators", "Share of operators among the best functions and all"),
         html.H2("Size"),
+        html.P("Results by number of nodes, and what became of all functions of that size.", className="hint"),
         graph(study.slug, "complexity", "Results by number of nodes"),
     ]
 
@@ -43,10 +49,10 @@ def learning(study: Snapshot) -> list[Any]:
 
 def failures(study: Snapshot) -> list[Any]:
     rows = [
-        [f"{row.trials:,}", f"{row.functions:,}", row.pattern, row.example]
+        [f"{row.trials:,}", f"{row.functions:,}", row.example if row.trials == 1 else row.pattern]
         for row in failures_by_reason(study).head(50).itertuples()
     ]
-    header = ["trials", "functions", "reason, with N for numbers", "for instance"]
+    header = ["trials", "functions", "reason (N: any number)"]
     found = [table(header, rows, ["trials", "functions"])] if rows else []
     return [graph(study.slug, "failures", "Failed trials by reason", height=160), *found]
 
@@ -110,6 +116,7 @@ def head(study: Snapshot | Trouble) -> list[Any]:
         ("search", about.searched),
         ("trials", about.trials),
         ("best", html.Span(best_line(study, about.best))),
+        ("best find", html.Span(best_line(study, about.find)) if about.find else None),
         ("confirmed in", ", ".join(study.settings)),
     ]
     return [title, html.P(about.task, className="task"), facts(rows)]

@@ -7,7 +7,7 @@ from typing import Any
 
 from analysis.trials import to_records
 from analysis.wording import kind, prose
-from nas.dashboard.elements import badge, counted, formula_link, message, pick, spread
+from nas.dashboard.elements import badge, counted, formula_link, pick, spread
 from nas.dashboard.studies import Snapshot, Trouble
 
 
@@ -21,6 +21,7 @@ class Summary:
         searched: how many functions of how many.
         trials: how many in which state.
         best: the first row of the leaderboard, if something is complete.
+        find: the first one that the search found, if that is another one.
     """
 
     state: str
@@ -28,6 +29,7 @@ class Summary:
     searched: str
     trials: str
     best: dict[str, Any] | None
+    find: dict[str, Any] | None
 
 
 def summarize(study: Snapshot) -> Summary:
@@ -35,8 +37,10 @@ def summarize(study: Snapshot) -> Summary:
     stages = trials["stage"].value_counts().to_dict()
     done = int(((trials["stage"] == "search") & (trials["state"] != "RUNNING")).sum())
     wanted = pick(config, "search", "trials")
-    board = study.leaderboard().head(1)
-    rows = to_records(board[board["state"] == "COMPLETE"]) if len(board) else []
+    board = study.leaderboard()
+    complete = board[board["state"] == "COMPLETE"]
+    rows = to_records(complete.head(1))
+    finds = to_records(complete[complete["found"].astype(bool)].head(1))
     later = [f"{stages[stage]:,} {word}" for stage, word in _LATER.items() if stages.get(stage)]
     return Summary(
         state=_state(study, done, wanted),
@@ -44,6 +48,7 @@ def summarize(study: Snapshot) -> Summary:
         searched=", ".join([f"{done:,} of {_number(wanted)} searched" if wanted else f"{done:,} searched", *later]),
         trials=counted({str(state): int(n) for state, n in trials["state"].value_counts().items()}),
         best=rows[0] if rows else None,
+        find=finds[0] if finds and finds != rows else None,
     )
 
 
@@ -54,6 +59,11 @@ def task(config: dict[str, Any]) -> str:
     """``surrogate over swish2017, resnet8 on digits``, as far as it is known."""
     names = [pick(config, part, "name") or "?" for part in ("strategy", "space", "model", "data")]
     return "{} over {}, {} on {}".format(*names)
+
+
+def home(study: Snapshot) -> str:
+    """The study's own setting: ``resnet8 on digits``."""
+    return " on ".join(pick(study.config, part, "name") or "?" for part in ("model", "data"))
 
 
 def _number(text: str) -> str:
@@ -77,7 +87,7 @@ def state_badge(study: Snapshot | Trouble) -> Any:
 def best_line(study: Snapshot, best: dict[str, Any] | None) -> list[Any]:
     """The best function, and how good it is."""
     if best is None:
-        return [message("Nothing is complete yet.")]
+        return ["none yet"]
     return [*formula_link(study.slug, best), " ", value_of(best)]
 
 

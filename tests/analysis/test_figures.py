@@ -61,6 +61,25 @@ def test_progress_shows_every_finished_trial(study):
     assert list(trace(figure, "best so far").y) == pytest.approx([50, 70, 80, 80])
 
 
+@pytest.mark.parametrize(("objective", "far", "edge"), [("val_accuracy", 0.05, min), ("val_loss", 40.0, max)])
+def test_what_hardly_trained_is_counted_and_drawn_at_the_edge(tmp_path, objective, far, edge):
+    values = [0.9, 0.91, 0.92, 0.93, 0.94, 0.95, far]
+    rows = searched({f"tanh({n} * x)": value for n, value in enumerate(values, 2)})
+    with made_study(tmp_path, rows, search={"objective": objective}) as study:
+        study.trials[objective] = values
+        figure = figures.progress(study)
+    shown = 100 * np.array(values) if objective == "val_accuracy" else np.array(values)
+    beyond = trace(figure, "1 beyond the axis")
+    assert list(beyond.customdata) == pytest.approx([edge(shown)])
+    low, high = figure.layout.yaxis.range
+    assert low < beyond.y[0] < high
+    assert list(trace(figure, "completed").y) == pytest.approx(list(shown[:-1]))
+    quarter, three = np.percentile(shown, [25, 75])
+    margin = 0.05 * (high - low) / 1.1
+    far_out = quarter - 3 * (three - quarter) if edge is min else three + 3 * (three - quarter)
+    assert edge(low, high) == pytest.approx(far_out - margin if edge is min else far_out + margin)
+
+
 def test_intervals_are_of_the_bootstrap_and_for_two_seeds_of_t(study):
     board = study.leaderboard()
     figure = figures.intervals(board)

@@ -91,12 +91,13 @@ def test_only_complete_seeds_of_relu_are_compared_with(tmp_path, state):
     with Store.create(tmp_path, {}) as store:
         for seed in (1, 2):
             add(store, seed, "relu", "ReLU", "retrain", seed, 0.90 + 0.01 * seed)
-            add(store, 10 + seed, "a", None, "retrain", seed, 0.92 + 0.01 * seed)
+            add(store, 10 + seed, "a", None, "retrain", seed, 0.92 + 0.02 * seed)
         add(store, 3, "relu", "ReLU", "retrain", 3, 0.3, state)  # it ran out of time, or is not done
         add(store, 13, "a", None, "retrain", 3, 0.95)
         row = by_key(store)["a"]
-    assert row["vs_relu"] == pytest.approx(0.02)
-    assert row["vs_relu_ci95"] == pytest.approx(0, abs=1e-9)
+    interval = stats.ttest_rel([0.94, 0.96], [0.91, 0.92]).confidence_interval(0.95)
+    assert row["vs_relu"] == pytest.approx(0.035)
+    assert row["vs_relu_ci95"] == pytest.approx((interval.high - interval.low) / 2)
     assert row["n_seeds"] == 3
 
 

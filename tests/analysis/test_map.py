@@ -71,4 +71,13 @@ def test_names_do_not_cover_each_other():
     table = pd.concat([named, pd.DataFrame({"across": [10.0], "up": [10.0]})])
     places = maps.place_labels(named, table)
     assert places[-1] == "top center"  # of the search, so it comes first
-    assert sorted(place for place in places if place) == sorted(maps._BESIDE)
+    assert sorted(place for place in places if place) == ["bottom center", "top center"]  # beside would be cut off
+
+
+def test_names_cover_no_other_point_of_a_name_and_completed_functions_only_if_they_must():
+    named = pd.DataFrame({"across": [5.0, 5.0], "up": [5.0, 5.5], "name": ["ReLU", "GELU"], "kind": "landmark"})
+    ends = pd.DataFrame({"across": [0.0, 10.0], "up": [0.0, 10.0]})
+    assert maps.place_labels(named, pd.concat([named, ends])) == ["bottom center", "top center"]
+    around = pd.DataFrame({"across": [5.0, 5.0], "up": [4.6, 5.9], "state": "COMPLETE"})
+    sides = maps.place_labels(named, pd.concat([named, ends, around]))
+    assert all(side.startswith("middle") for side in sides)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from plotly.offline import get_plotlyjs
 
+import analysis.report as report_of
 from analysis.report import make_report
 from analysis.report.html import html
 from analysis.report.markdown import code, escaped, write_markdown
+from analysis.report.parts import Table
 from analysis.report.verdict import verdict
 from nas.cli import main
 from tests import made_studies
@@ -109,7 +114,33 @@ def test_sections_stand_in_their_order_and_say_what_they_do_not_say(tmp_path):
     assert titles[-1] == "Configuration, versions, hardware"
     assert len(titles) == 10
     assert all(section.seen and section.unseen for section in report.sections)
-    assert report.sections[-1].command == "nas search config.yaml"
+    assert report.sections[-1].command.splitlines() == [
+        "nas search config.yaml --run again",
+        "nas confirm again --top 1 --seeds 5",
+    ]
+
+
+def test_what_is_needed_to_do_it_again(tmp_path):
+    with made_study(tmp_path / "a", rows("retrain", new=0.02)) as study:
+        assert make_report(study).sections[-1].command == "nas search config.yaml"
+    with made_study(tmp_path / "b", rows("confirm", new=0.02)) as study:
+        study.about["settings"] = {"other one": {"name": "other one"}}
+        last = make_report(study).sections[-1]
+    assert [(name, yaml.safe_load(text)) for name, text in last.files][1] == ("other one.yaml", {"name": "other one"})
+    assert last.command.endswith("--also 'other one.yaml'")
+
+
+def test_numbers_stand_at_the_right():
+    cells = (("1", "x * 2", "98.20", "reference"), ("2", "x", "", "+0.06 ± 0.45"), ("3", "x", "98.11 to 98.94", ""))
+    assert Table(("#", "formula", "95 %", "vs ReLU"), cells).numbers == {0, 2, 3}
+    assert Table(("function", "digits"), (("ReLU", "98.56 (5); reference"),)).numbers == set()
+
+
+def test_no_button_of_a_figure_hands_it_to_anybody():
+    script = (Path(report_of.__file__).parent / "page.js").read_text()
+    (buttons,) = re.findall(r"buttons = (\[\[.*?\]\])", script)
+    assert set(json.loads(buttons)[0]) == {"toImage", "zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d"}
+    assert "modeBarButtons: buttons" in script
 
 
 def test_the_page_asks_nothing_of_the_net(tmp_path):

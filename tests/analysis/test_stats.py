@@ -43,7 +43,10 @@ def test_too_few_seeds_say_little():
 
 def test_differences_without_any_spread_are_no_proof():
     """Three seeds whose accuracies on 360 images happen to differ by the same number of images."""
-    assert math.isnan(paired({1: 0.90, 2: 0.91, 3: 0.92}, {1: 0.89, 2: 0.90, 3: 0.91}).p)
+    same = paired({1: 0.90, 2: 0.91, 3: 0.92}, {1: 0.89, 2: 0.90, 3: 0.91})
+    assert same.mean == pytest.approx(0.01)
+    assert math.isnan(same.p)
+    assert math.isnan(same.half_width)  # ± 0 would look like certainty
     assert math.isnan(paired({1: 0.9, 2: 0.8}, {1: 0.9, 2: 0.8}).p)
 
 

@@ -52,7 +52,7 @@ def confirmed(tmp_path_factory) -> tuple[Path, str]:
 def test_confirm_prints_both_settings(confirmed):
     run, printed = confirmed
     assert "12 complete" in printed
-    home, other = printed.split("\nwide\n")
+    home, other = printed.split("\nwide (vs ReLU: points of accuracy)\n")
     for part in (home, other):
         assert part.count("confirmed") >= 3
         assert "max(x, 0)  = ReLU" in part

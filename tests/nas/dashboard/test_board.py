@@ -6,7 +6,15 @@ import pytest
 
 from analysis.trials import to_records
 from nas.dashboard.board import COLUMNS, Query, columns_of, find, merged, page_of
-from nas.dashboard.leaderboard_page import fill, next_order, query_of, turned_page
+from nas.dashboard.leaderboard_page import (
+    dead_ends,
+    fill,
+    heading_class,
+    next_order,
+    present,
+    query_of,
+    turned_page,
+)
 from nas.dashboard.studies import Studies
 from tests.nas.dashboard.studies import made
 
@@ -66,12 +74,26 @@ def test_pages(study):
 
 def test_the_rows_of_a_page(study):
     names = columns_of(study.leaderboard())
-    rows, count, page = fill(study, Query(), 0, names)
+    rows, count, page, pages = fill(study, Query(), 0, names)
     assert len(rows) == 24
     assert all(len(row.children) == len(names) for row in rows)
-    assert count == "1 to 24 of 24 functions; page 1 of 1"
-    rows, count, page = fill(study, Query(text="nothing like it"), 4, names)
-    assert (count, page) == ("0 functions", 0)
+    assert (count, page, pages) == ("24 functions", 0, 1)
+    rows, count, page, pages = fill(study, Query(text="nothing like it"), 4, names)
+    assert (count, page, pages) == ("0 functions", 0, 1)
+
+
+def test_several_pages(study, monkeypatch):
+    monkeypatch.setattr("nas.dashboard.leaderboard_page.ROWS", 10)
+    monkeypatch.setattr("nas.dashboard.leaderboard_page.page_of", lambda rows, page: page_of(rows, page, 10))
+    _, count, page, pages = fill(study, Query(), 1, columns_of(study.leaderboard()))
+    assert (count, page, pages) == ("11 to 20 of 24 functions; page 2 of 3", 1, 3)
+    assert dead_ends(0, 3, ["first", "previous", "next", "last"]) == [True, True, False, False]
+    assert dead_ends(2, 3, ["first", "previous", "next", "last"]) == [False, False, True, True]
+
+
+def test_columns_that_a_setting_does_not_have_are_absent(study):
+    assert present(study, Query(), ["rank", "accuracy", "bpb"]) == ["rank", "accuracy"]
+    assert "absent" in heading_class("bpb", {}, absent=True)
 
 
 def test_a_second_click_turns_the_order():

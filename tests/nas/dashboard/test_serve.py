@@ -50,6 +50,19 @@ def test_a_process_serves_until_it_is_told_to_stop(tmp_path):
     assert (process.returncode, out, err) == (0, "", "")
 
 
+def test_it_ends_when_told_to_even_if_its_shell_ignores_interrupts_for_it(tmp_path):
+    command = [sys.executable, "-m", "nas", "dashboard", str(made(tmp_path)), "--port", "0", "--no-open"]
+    in_background = ["bash", "-c", 'trap "" INT; exec "$@"', "bash", *command]
+    process = subprocess.Popen(in_background, stderr=subprocess.PIPE, text=True)
+    try:
+        assert "http://127.0.0.1" in process.stderr.readline()
+        process.terminate()
+        assert process.wait(timeout=20) == 0
+    finally:
+        process.kill()
+        process.communicate()
+
+
 def test_without_dash_it_says_what_to_install(tmp_path):
     program = "import sys; sys.modules['dash'] = None; from nas.cli import main; main()"
     done = subprocess.run(

@@ -1,0 +1,114 @@
+"""The leaderboard on a terminal: nothing is cut off at any width, and what is said of a difference was tested."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from analysis.filters import Wanted
+from analysis.study import Study, together
+from nas.tables import leaderboard_note, leaderboard_table, print_leaderboard
+from tests.made_reports import made_study, repeated, searched
+
+BASE = [0.90, 0.91, 0.905, 0.895, 0.9]
+UP = [value + step for value, step in zip(BASE, (0.02, 0.021, 0.019, 0.02, 0.0205), strict=True)]
+DOWN = [value - step for value, step in zip(BASE, (0.02, 0.021, 0.019, 0.02, 0.0205), strict=True)]
+LONG = "0.5 * x * (erf(0.7071067811865476 * x) + 1)"
+
+
+@pytest.fixture
+def study(tmp_path):
+    rows = searched({"tanh(x)": 0.9, "sin(x)": 0.8, LONG: 0.7, "x * tanh(x)": None})
+    rows += [("cos(x)", "search", 0, 0.3, "PRUNED")]
+    for formula, values in (("max(x, 0)", BASE), ("tanh(x)", UP), ("sin(x)", DOWN)):
+        rows += repeated(formula, "confirm", values)
+    rows += repeated("max(x, 0)", "retrain", BASE[:3]) + repeated(LONG, "retrain", BASE[:3])
+    with made_study(tmp_path / "one", rows) as made:
+        yield made
+
+
+def printed(rows: pd.DataFrame, width: int, **options) -> list[str]:
+    console = Console(width=width, file=None, record=True, no_color=True, quiet=False)
+    with console.capture() as capture:
+        print_leaderboard(console, rows, **options)
+    return [line.rstrip() for line in capture.get().splitlines()]
+
+
+@pytest.mark.parametrize("width", [70, 80, 100, 124, 160])
+def test_nothing_is_cut_off(study, width):
+    lines = printed(study.leaderboard(), width, extra={"complexity"})
+    assert lines[0].split()[-1] == "stage"
+    assert "nodes" in lines[0]
+    text = "\n".join(lines)
+    assert text.count("confirmed\n") >= 3
+    assert "…" not in text
+    found = study.leaderboard().query("state == 'COMPLETE'")
+    assert all(f"{100 * value:.2f}" in text for value in found["val_accuracy"].fillna(found["test_accuracy"]))
+    assert all(word in text for word in ("better", "worse", "reference"))
+
+
+def test_what_differs_is_called_better_or_worse(study):
+    lines = printed(study.leaderboard(), 160)
+    (up,), (down,) = (
+        [line for line in lines if name in line and "confirmed" in line] for name in ("tanh(x)", "sin(x)")
+    )
+    assert "better" in up
+    assert "worse" in down
+    assert not [line for line in lines if ("better" in line or "worse" in line) and "ReLU" in line and "max" in line]
+
+
+def test_functions_without_a_whole_training_have_no_number_of_seeds(study):
+    (pruned,) = [line for line in printed(study.leaderboard(), 160) if "pruned" in line]
+    assert " 0 " not in pruned.partition("cos(x)")[2]
+
+
+def test_the_note_says_for_how_many_functions_each_stage_is_corrected(study):
+    rows = study.leaderboard()
+    confirmed, retrained = (set(rows.loc[rows["stage"] == stage, "race"]) for stage in ("confirm", "retrain"))
+    assert (confirmed, retrained) == ({2}, {5})  # without ReLU; searched ones too where they were retrained
+    assert "correction for 2 confirmed and 5 retrained functions" in leaderboard_note(rows)
+
+
+def test_differences_without_spread_have_no_interval(study):
+    (line,) = [line for line in printed(study.leaderboard(), 160) if "erf" in line and "retrained" in line]
+    assert "+0.00" in line
+    assert "± 0.00 " not in line.partition("+0.00")[2]
+
+
+def test_a_likeness_that_is_the_formula_again_is_not_printed(study):
+    rows = study.leaderboard()
+    rows["likeness"] = rows["likeness"].astype(object)
+    rows.loc[rows["formula"] == "tanh(x)", "likeness"] = "= tanh(x)"
+    assert "= tanh(x)" not in "\n".join(printed(rows, 160))
+
+
+def test_several_studies_are_numbered_through(study, tmp_path):
+    with made_study(tmp_path / "two", searched({"tanh(x)": 0.95, "sin(x)": 0.1})) as other:
+        table = leaderboard_table(together([study, other], Wanted()), 160)
+    numbers = list(table.columns[0].cells)
+    assert numbers == [str(n + 1) for n in range(len(numbers))]
+
+
+def test_sorted_by_something_else_the_best_of_several_studies_come_first(study, tmp_path):
+    with made_study(tmp_path / "two", searched({"tanh(x)": 0.95, "sin(x)": 0.1})) as other:
+        for column, best in (("val_accuracy", max), ("val_loss", min)):
+            rows = together([study, other], Wanted(), column)
+            values = rows.loc[rows["state"] == "COMPLETE", column].dropna()
+            assert values.iloc[0] == best(values)
+            assert list(values) == sorted(values, reverse=best is max)
+
+
+def test_studies_with_different_objectives_are_not_ordered_by_their_differences(tmp_path):
+    """A twentieth of a bit a byte is neither more nor less than two points of accuracy."""
+    rows = searched({"tanh(x)": 0.9})
+    for formula, values in (("max(x, 0)", BASE), ("tanh(x)", UP)):
+        rows += repeated(formula, "retrain", values)
+    with (
+        made_study(tmp_path / "accuracy", rows) as one,
+        made_study(tmp_path / "loss", rows, search={"objective": "val_loss"}) as two,
+    ):
+        found = together([one, two], Wanted())
+    assert isinstance(one, Study)
+    assert found["rank"].is_monotonic_increasing
+    assert set(found["run"].head(2)) == {"accuracy", "loss"}
