@@ -121,11 +121,16 @@ def to_positional(expression: Expression, names: tuple[str, ...]) -> Callable[..
 
     def function(*values: Tensor) -> Tensor:
         x = values[0]
-        wide = torch.promote_types(x.dtype, torch.float32)
-        result = evaluate(program, {name: value.to(wide) for name, value in zip(names, values, strict=True)})
-        return result.expand(x.shape).to(x.dtype)
+        wide = torch.float64 if x.dtype == torch.float64 else torch.float32
+        result = evaluate(program, {name: _as(value, wide) for name, value in zip(names, values, strict=True)})
+        return _as(result if result.shape == x.shape else result.expand(x.shape), x.dtype)
 
     return function
+
+
+def _as(value: Tensor, dtype: torch.dtype) -> Tensor:
+    """The same tensor if it is of that type already: exported graphs then have no operator for it."""
+    return value if value.dtype == dtype else value.to(dtype)
 
 
 class ExpressionActivation(LazyModuleMixin, nn.Module):

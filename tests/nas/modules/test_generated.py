@@ -62,7 +62,13 @@ CASES = [
 @pytest.mark.parametrize("text", CASES)
 @pytest.mark.parametrize(
     ("shape", "dim", "last"),
-    [((5, 7, 6, 9), 1, False), ((5, 7, 6, 9), 1, True), ((3, 4, 50, 61), 1, False), ((33, 2100), 1, True), ((9,), 0, 0)],
+    [
+        ((5, 7, 6, 9), 1, False),
+        ((5, 7, 6, 9), 1, True),
+        ((3, 4, 50, 61), 1, False),
+        ((33, 2100), 1, True),
+        ((9,), 0, 0),
+    ],
 )
 def test_values_and_all_gradients(text, dtype, shape, dim, last):
     """One parameter a channel, in every order of memory, with rests of blocks and vectors."""
