@@ -24,7 +24,7 @@ _DEFAULT = "http://127.0.0.1:8265"
 def submit(
     config: Annotated[str, typer.Argument(metavar="CONFIG", help="A YAML file, or a shipped name such as digits.")],
     overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="As for nas search; paths are the cluster's.")
+        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="As for nas search; paths are the cluster's.")
     ] = None,
     run: Annotated[
         str | None, typer.Option("--run", metavar="DIR", help="The study's directory, absolute, on the cluster's head.")
@@ -49,7 +49,7 @@ def submit(
 
 
 def list_jobs(
-    job: Annotated[str | None, typer.Argument(metavar="[JOB]", help="As nas submit printed it; none for all.")] = None,
+    job: Annotated[str | None, typer.Argument(metavar="JOB", help="As nas submit printed it; none for all.")] = None,
     lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="So many of the last lines that it printed.")] = 15,
     address: JobServer = _DEFAULT,
 ) -> None:
@@ -77,9 +77,9 @@ def stop(
 
 def doctor(
     config: Annotated[
-        str | None, typer.Argument(metavar="[CONFIG]", help="Rehearse this one: its data and its model.")
+        str | None, typer.Argument(metavar="CONFIG", help="Rehearse this one: its data and its model.")
     ] = None,
-    overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="As for nas search.")] = None,
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help="As for nas search.")] = None,
     address: Address = None,
 ) -> None:
     """Look for what usually goes wrong, on this machine and on all of a cluster, before a run starts."""

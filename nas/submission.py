@@ -55,7 +55,7 @@ def submit(jobs: Jobs, config: str, overrides: list[str], run: str | None, resum
         raise SubmissionError(
             "a job needs an absolute directory on the cluster's head for its study, which outlives the job: "
             + ("give it in place of CONFIG" if resume else "--run DIR")
-            + f"; got {where!r}"
+            + ("; none was given" if where is None else f"; got {where!r}")
         )
     if resume:
         return jobs.submit_resumption(overrides, where), where

@@ -32,7 +32,7 @@ def test_the_readme_builds_its_model(tmp_path):
     assert done.stdout.strip() == "(1, 600, 256)", done.stderr
 
 
-_DOCS = ("modules", "dashboard", "decisions", "integrations", "reading", "strategies", "yardstick")
+_DOCS = ("modules", "cluster", "dashboard", "decisions", "integrations", "reading", "strategies", "yardstick")
 PAGES = [
     "README.md",
     "CONTRIBUTING.md",

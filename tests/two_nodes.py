@@ -67,6 +67,8 @@ def two_nodes(dashboard: bool = False) -> Iterator[TwoNodes]:
 
 
 def main(folder: str, dashboard: bool) -> None:
+    os.environ["RAY_TMPDIR"] = folder  # where Ray notes a cluster's address, in a folder "ray" that it does not make
+    (Path(folder) / "ray").mkdir()
     from ray.cluster_utils import Cluster
 
     client_port = 20_000 + os.getpid() % 3_000  # Ray Client takes those from 23,000 on for itself

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import shlex
 import tempfile
 import time
@@ -140,6 +141,8 @@ def _clear_errors(address: str) -> Iterator[Any]:
         yield
     except (ConnectionError, RuntimeError, ValueError) as error:
         lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+        if missing := re.search(r"Job (\S+) does not exist", str(error)):
+            raise WorkersError(f"{address} knows no job {missing[1]!r}; nas status lists those it knows") from error
         raise WorkersError(
             f"the job server at {address} refuses ({lines[-1].strip()[:300]}); is this the address of the cluster's "
             "dashboard, was Ray started with --include-dashboard=true, and is RAY_AUTH_TOKEN set, if it wants one?"

@@ -130,7 +130,7 @@ def _free(folder: str) -> int | None:
 
 def faults(machines: Sequence[Machine]) -> list[str]:
     """Why a run should not start: each machine's own faults, and where they differ."""
-    found = [f"{machine.address}: {fault}" for machine in machines for fault in machine.faults]
+    found = list(dict.fromkeys(f"{machine.address}: {fault}" for machine in machines for fault in machine.faults))
     found += [fault for name in ("python", "ray", "torch", "code") if (fault := _difference(machines, name))]
     for machine in machines:
         if machine.shared_memory is not None and machine.shared_memory < _SHARED_MEMORY:

@@ -105,7 +105,7 @@ def _join(address: str, folder: Path) -> None:
         address = os.environ.get("RAY_ADDRESS", address)
     try:
         in_a_job = "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ  # which brought our packages along, and its own folder
-        with contextlib.nullcontext() if in_a_job else contextlib.chdir(folder):
+        with contextlib.nullcontext() if in_a_job else contextlib.chdir(folder), _without_native_messages():
             ray.init(address=address, runtime_env=None if in_a_job else runtime_environment(), **_SILENT)
     except (ConnectionError, RuntimeError, ValueError, TimeoutError, AssertionError) as error:
         why = (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()[:300]  # of a traceback, the error
@@ -113,6 +113,19 @@ def _join(address: str, folder: Path) -> None:
             f"no Ray cluster lets us in at {address} ({why}); is it running ('ray status' on one of its machines), is "
             f"its version ours ({ray.__version__}), and is RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH set, if it wants one?"
         ) from error
+
+
+@contextlib.contextmanager
+def _without_native_messages() -> Iterator[None]:
+    """Ray's native part writes a line a second while a cluster does not let it in; the error in the end says it all."""
+    before = os.dup(2)
+    with open(os.devnull, "w") as nothing:
+        os.dup2(nothing.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(before, 2)
+        os.close(before)
 
 
 @contextlib.contextmanager

@@ -93,6 +93,7 @@ def test_a_job_is_handed_over_watched_stopped_and_resumed(cluster: TwoNodes, tmp
     job = outputs(nas("submit", "--resume", str(run), *at)).split(":")[0]
     wait_for(lambda: sum(r.result is not None for r in records(run)) > len(before) + 2, "it goes on", 120)
     outputs(nas("stop", job, *at))
+    assert "knows no job 'another'; nas status" in outputs(nas("stop", "another", *at), code=2)
     after = {r.trial.id: r.result for r in records(run)}
     assert {number: after[number] for number in before} == before
     assert check_run(run)[0] == []
@@ -155,7 +156,9 @@ def test_addresses_where_nothing_is(tmp_path, arguments, words):
 def test_a_token_that_is_not_the_clusters(cluster: TwoNodes, tmp_path):
     wrong = environment() | {"RAY_AUTH_TOKEN": "f" * 64}
     process = start("search", "digits", "--address", cluster.address, "--run", str(tmp_path / "s"), env=wrong)
-    assert "RAY_AUTH_TOKEN" in finish(process, code=2)[1]
+    said = finish(process, code=2)[1]
+    assert "RAY_AUTH_TOKEN" in said
+    assert len(said.splitlines()) == 1, said  # without Ray's own log
 
 
 def test_the_examples_of_clusters_are_what_ray_reads():
