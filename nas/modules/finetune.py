@@ -10,10 +10,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 Shape = Literal["linear", "cosine"]
 
@@ -56,7 +59,7 @@ class Blend(nn.Module):
         """To be called after each step of the optimiser; evaluation and accumulated gradients are no steps."""
         self.steps_made.add_(1).clamp_(max=self.steps)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
         """Shape of x, dtype of what ``old`` gives."""
         old, new = (module(x.clone() if _is_inplace(module) else x) for module in (self.old, self.new))
         return torch.lerp(old, new.to(old.dtype), self.t().to(old.dtype))  # autocast may have given them two dtypes

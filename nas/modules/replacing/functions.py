@@ -6,11 +6,14 @@ import functools
 import inspect
 import re
 from collections.abc import Callable, Hashable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 NAMES: dict[type[nn.Module], str] = {
     nn.CELU: "celu",
@@ -68,7 +71,7 @@ class FunctionCall(nn.Module):
         self.function: Callable[..., Tensor] = getattr(F, self.name)
         self.args, self.kwargs, self.inplace = _without_inplace(self.function, args, kwargs)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
         """Same shape and dtype as x."""
         return self.function(x, *self.args, **self.kwargs)
 

@@ -45,10 +45,14 @@ def scan(module: nn.Module) -> Scan:
         for code in _codes(function.__code__):
             found.extend((kind, name) for kind, name, _ in _values(code, function, module, _calls))
             hazards.extend(_hazards(code))
-            for _, _, callee in _values(code, function, module, _python):
-                if callee not in seen:
-                    seen.add(callee)
-                    waiting.append(callee)
+            callees = [callee for _, _, callee in _values(code, function, module, _python)]
+            for callee in (*callees, *_inherited(code, function, module)):
+                inner = inspect.unwrap(callee)
+                if inner is not callee:
+                    hazards.append(f"{inner.__name__} is decorated, of which a trace may not see all")
+                if isinstance(inner, types.FunctionType) and inner not in seen:
+                    seen.add(inner)
+                    waiting.append(inner)
     return Scan(tuple(found), _verdict(module, hazards))
 
 
@@ -72,10 +76,19 @@ def _hazards(code: types.CodeType) -> Iterator[str]:
             yield "it has a with statement, which a trace does not see"
         elif name in ("STORE_ATTR", "STORE_GLOBAL"):
             yield f"it sets {instruction.argval}, which a trace would do once only"
-        elif name.startswith("LOAD_") and instruction.argval in _BLIND:
+        elif name in ("LOAD_GLOBAL", "LOAD_ATTR", "LOAD_METHOD") and instruction.argval in _BLIND:
             yield f"it depends on {instruction.argval}, which a trace would freeze"
         elif name == "IS_OP" or name.endswith(("IF_NONE", "IF_NOT_NONE")):
             yield _NONE_TEST
+
+
+def _inherited(code: types.CodeType, function: types.FunctionType, module: nn.Module) -> list[types.FunctionType]:
+    """What super().f may lead to."""
+    if "super" not in code.co_names:
+        return []
+    bases = [base for base in type(module).__mro__ if not base.__module__.startswith("torch.")]
+    found = [vars(base).get(function.__name__) for base in bases]
+    return [method for method in found if isinstance(method, types.FunctionType)]
 
 
 def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
@@ -96,7 +109,6 @@ def _calls(value: Any, name: str, receiver: Any) -> Found | None:
 
 
 def _python(value: Any, name: str, _: Any) -> Found | None:
-    value = inspect.unwrap(value) if callable(value) else value
     value = getattr(value, "__func__", value)
     ours = isinstance(value, types.FunctionType) and not str(value.__module__).startswith(("torch.", "typing"))
     return (None, name, value) if ours and stands_for(value) is None else None

@@ -235,6 +235,15 @@ def makes_noise(self, x):
     return F.relu(self.linear(x) + torch.rand(4))
 
 
+@torch.no_grad()
+def decorated(x):
+    return F.relu(x)
+
+
+def calls_decorated(self, x):
+    return decorated(self.linear(x))
+
+
 def any_arguments(self, *xs):
     return F.relu(self.linear(xs[0]))
 
@@ -255,6 +264,7 @@ LEFT = {
     asks_types: "isinstance",
     draws: "random",
     makes_noise: "makes tensors",
+    calls_decorated: "decorated",
     any_arguments: r"\*args",
     only_in_training: "in training than in evaluation",
 }
@@ -271,6 +281,20 @@ def test_what_a_trace_would_get_wrong_is_left_and_named(forward):
     assert (dict(vars(left)), type(left), [*left.named_modules()]) == before
     with pytest.raises(ValueError, match=f"nothing could be replaced: F.relu in the model: .*{LEFT[forward]}"):
         replace_activations(left, nn.ReLU, nn.SiLU)
+
+
+def test_what_is_inherited_is_looked_at_too():
+    class Base(nn.Module):
+        def forward(self, x):
+            with torch.no_grad():
+                return F.relu(x)
+
+    class Derived(Base):
+        def forward(self, x):
+            return super().forward(x) + 1
+
+    with pytest.raises(ValueError, match="a with statement"):
+        replace_activations(Derived(), nn.ReLU, nn.SiLU)
 
 
 def test_a_call_with_a_weight_is_left_and_its_neighbour_replaced():

@@ -1,0 +1,72 @@
+"""Examples run, and what they measure is what they say."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+FILE = Path(__file__).parent.parent / "examples" / "swap_activation.py"
+SHORT = ["--seeds", "2", "--steps", "12", "--train-steps", "12", "--new", "tanh"]
+
+
+@pytest.fixture(scope="module")
+def example():
+    spec = importlib.util.spec_from_file_location("swap_activation", FILE)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["swap_activation"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def run(*arguments: str) -> str:
+    done = subprocess.run([sys.executable, str(FILE), *SHORT, *arguments], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_every_variant_is_measured_for_every_seed():
+    results = json.loads(run("--json"))["results"]
+    assert [(r["variant"], r["seed"]) for r in results] == [
+        (variant, seed)
+        for seed in (0, 1)
+        for variant in ("stay", "at once", "blend", "blend, unfreezing", "unfreezing", "from scratch")
+    ]
+    for r in results:
+        assert (r["loss_swapped"] == r["loss_before"]) == (r["variant"] in ("stay", "blend", "blend, unfreezing"))
+        assert r["loss_worst"] >= r["loss_swapped"]
+
+
+def test_the_table_says_how_it_was_made():
+    text = run()
+    assert text.startswith("ReLU -> tanh; before: accuracy ")
+    assert "over 2 seeds" in text
+    assert "torch " in text
+
+
+@pytest.mark.parametrize("variant", ["at once", "blend", "blend, unfreezing", "unfreezing", "from scratch"])
+def test_in_the_end_there_is_the_new_activation_and_nothing_else(example, variant):
+    options = example.argparse.Namespace(steps=8, blend=0.5)
+    model = example.network(nn.ReLU, 0)
+    model, after = example.swap(model, variant, "tanh", 0, options)
+    for _ in range(8):
+        for step in after:
+            step()
+    kinds = {type(module) for module in example.finish(model).modules()}
+    assert nn.Tanh in kinds
+    assert not {nn.ReLU, example.Blend} & kinds
+    assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_the_interval_is_students(example):
+    values = torch.randn(10, generator=torch.Generator().manual_seed(0)).tolist()
+    mean, deviation = sum(values) / 10, torch.tensor(values).std().item()
+    assert example.interval(values) == f"{mean:+.3f} ± {2.262157 * deviation / 10**0.5:.3f}"
