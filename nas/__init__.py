@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from nas.activation import Activation as Activation
     from nas.loading import load as load
     from nas.modules.replace import replace_activations as replace_activations
+    from nas.onnx_export import to_onnx as to_onnx
 
 try:
     __version__ = version("nas")
@@ -25,6 +26,7 @@ _WHERE = {
     "Study": "analysis.study",
     "load": "nas.loading",
     "replace_activations": "nas.modules.replace",
+    "to_onnx": "nas.onnx_export",
 }
 """Imported on demand: ``import nas`` and ``import nas.modules`` stay light."""
 

@@ -164,12 +164,17 @@ def export(
     run: RunArgument,
     top: Annotated[int, typer.Option("--top", "-n", min=1, help="How many of the best functions found.")] = 1,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Where to write them.")] = Path("exports"),
+    onnx: Annotated[bool, typer.Option("--onnx", help="As ONNX files, too.")] = False,
 ) -> None:
     """Write the best functions found as Python files that need torch only."""
     from nas.export import export_top
 
     for path in export_top(run, top, out):
         typer.echo(str(path))
+        if onnx:
+            from nas.onnx_export import export_function
+
+            typer.echo(str(export_function(path)))
 
 
 def main() -> None:

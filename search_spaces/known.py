@@ -84,8 +84,14 @@ def as_expression(text: str) -> Expression:
     """
     try:
         return known_expression(text.strip())
-    except KeyError:
+    except KeyError as error:
+        unknown = error.args[0]
+    try:
         expression = parse(text)
+    except ParseError:
+        if text.strip().isidentifier():  # a name, rather than a formula
+            raise ParseError(unknown, text, 0) from None
+        raise
     others = set(variables(expression)) - {"x"}
     if others:
         raise ParseError(f"an activation's only input is x, got {', '.join(sorted(others))}", text, 0)
