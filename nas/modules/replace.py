@@ -224,12 +224,18 @@ def _report(survey: Survey, made: list[nn.Module]) -> Replacement:
         Replaced(place.name, _line(place.old), _line(module), place.note)
         for place, module in zip(survey.places, made, strict=True)
     )
-    return Replacement(replaced, tuple(survey.left), sum(len([*module.parameters()]) for module in made))
+    before = {
+        parameter for place in survey.places for parameter in place.old.parameters()
+    }  # which a Blend goes on with
+    new = {parameter for module in made for parameter in module.parameters()} - before
+    return Replacement(replaced, tuple(survey.left), len(new))
 
 
 def _line(module: nn.Module) -> str:
     """One line of a module."""
-    return module.extra_repr() if isinstance(module, FunctionCall) else " ".join(repr(module).split())
+    if isinstance(module, FunctionCall):
+        return module.extra_repr()
+    return " ".join(repr(module).split()).replace("( ", "(").replace(" )", ")")
 
 
 __all__ = ["FunctionCall", "New", "Old", "Replacement", "replace_activations"]

@@ -228,6 +228,6 @@ def neighbour(place: Place) -> torch.Tensor | None:
     near = [child for _, child in (*reversed(siblings[:position]), *siblings[position:])]
     for module in (place.old, *near, *(module for _, module in reversed(place.path))):
         for tensor in () if module is None else (*module.parameters(), *module.buffers()):
-            if tensor.is_floating_point() and tensor.element_size() > 1:  # no 8-bit formats, which do not compute
+            if tensor.dtype.is_floating_point and tensor.dtype.itemsize > 1:  # no 8-bit formats, which do not compute
                 return tensor
     return None

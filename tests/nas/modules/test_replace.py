@@ -13,7 +13,7 @@ import torch.nn.functional as F
 import torchvision
 from torch import nn
 
-from nas.modules import replace_activations
+from nas.modules import Blend, replace_activations
 
 
 class Block(nn.Module):
@@ -152,6 +152,14 @@ def test_device_dtype_and_mode_are_those_of_the_place():
     assert [part[1].weight.dtype for part in model] == [torch.bfloat16, torch.float64, torch.float32]
     assert [part[1].weight.device.type for part in model] == ["cpu", "cpu", "meta"]
     assert [part[1].training for part in model] == [False, True, True]
+
+
+def test_lazy_and_blended_ones():
+    model = nn.Sequential(nn.LazyLinear(4), nn.PReLU())
+    report = replace_activations(model, nn.PReLU, lambda old: Blend(old, nn.PReLU(), 5), verbose=False)
+    assert report.new_parameters == 1  # the old one's is known
+    assert "-> Blend(steps=5, shape='linear' (old): PReLU(" in str(report)
+    assert model(torch.randn(2, 3)).shape == (2, 4)
 
 
 def test_the_report_is_printed_unless_told_not_to(capsys):
