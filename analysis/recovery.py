@@ -11,7 +11,7 @@ from typing import Any
 
 from analysis.check import row_faults
 from analysis.schema import COLUMNS, INDEXES, PUT, READABLE, SCHEMA, VERSION, migrate
-from analysis.store import FILE_NAME, Row, Store, StoreError
+from analysis.store import FILE_NAME, Row, Store, StoreError, no_study
 
 _NEEDED = COLUMNS - {"complexity", "setting"}
 _MOST_MISSING = 10_000
@@ -28,14 +28,18 @@ def recover(run: Path, to: Path) -> list[str]:
     """
     path = run / FILE_NAME
     if not path.is_file():
-        raise StoreError(f"{run} is not a study's directory: there is no {FILE_NAME} in it")
+        raise no_study(run)
     if to.exists():
         raise StoreError(f"{to} exists; choose another directory to recover to")
     with contextlib.closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as db:
+        db.execute("PRAGMA writable_schema=ON")  # or SQLite reads nothing of a file that is shorter than it should be
         notes = dict(_notes(db))
         config = notes.pop("config", None) or _config_beside(run)
         if config is None:
-            raise StoreError(f"{path}: neither its configuration nor config.yaml beside it can be read")
+            raise StoreError(
+                f"{path}: neither its configuration nor config.yaml beside it can be read; put the configuration of "
+                "the search there under that name"
+            )
         version = notes.pop("version", None)
         rows, damaged = _rows(db)
     to.mkdir(parents=True)
@@ -53,7 +57,10 @@ def recover(run: Path, to: Path) -> list[str]:
         pass
     said = [f"{len(rows)} trials were recovered to {to}"]
     if damaged:
-        said.append(f"{len(damaged)} could not be: {', '.join(str(number) for number in damaged[:20])}")
+        more = f" and {len(damaged) - 20:,} more" if len(damaged) > 20 else ""
+        said.append(f"{len(damaged)} could not be: {', '.join(str(number) for number in damaged[:20])}{more}")
+        if damaged[-1] > max((row["id"] for row in rows), default=0):
+            said.append("What came later, if anything, is lost, too.")
         said.append("Their numbers are missing there, so it can be read, but not resumed.")
     else:
         said.append(f"None that is there was damaged. To go on: nas resume {to}")
@@ -116,5 +123,8 @@ def _rows(db: sqlite3.Connection) -> tuple[list[Row], list[int]]:
             damaged.append(number)
         else:
             found.append(row)
-    last = max((row["id"] for row in found), default=0)
-    return found, [number for number in damaged if number <= last + 1]
+    kept = {row["id"] for row in found}
+    last = max(kept, default=0)
+    lost = {number for number in damaged if number <= last + 1}
+    # Numbers are given one after the other, so one that is not there was lost: the way to its page led elsewhere.
+    return found, sorted(lost | (set(range(1, last + 1)) - kept))

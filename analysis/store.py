@@ -57,6 +57,19 @@ class Event:
     record: Record
 
 
+def no_study(run: Path) -> StoreError:
+    inside = f"; give its directory: {run.parent}" if run.name == FILE_NAME and run.is_file() else ""
+    return StoreError(f"{run} is not a study's directory: there is no {FILE_NAME} in it{inside}")
+
+
+def unreadable(path: Path, error: Exception) -> StoreError:
+    why = " ".join(str(error).split())[:300]
+    return StoreError(
+        f"{path} cannot be read as a study ({type(error).__name__}: {why}); what can be read of it: "
+        f"nas check {path.parent} --recover DIR"
+    )
+
+
 class Store:
     """Access to one study. ``Store.create`` and ``Store.open`` make one; a context manager closes it."""
 
@@ -94,7 +107,7 @@ class Store:
         path = run / FILE_NAME
         try:
             if not path.is_file():
-                raise StoreError(f"{run} is not a study's directory: there is no {FILE_NAME} in it")
+                raise no_study(run)
             idle = not path.with_name(FILE_NAME + "-wal").exists()  # nobody writes it: a read-only medium will do
             mode = "mode=rw" if write else "mode=ro&immutable=1" if idle else "mode=ro"
             db = sqlite3.connect(f"{path.resolve().as_uri()}?{mode}", uri=True, isolation_level=None)
@@ -116,11 +129,7 @@ class Store:
         except (sqlite3.Error, KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
             if isinstance(error, StoreError):
                 raise
-            why = " ".join(str(error).split())[:300]
-            raise StoreError(
-                f"{path} cannot be read as a study ({type(error).__name__}: {why}); what can be read of it: "
-                f"nas check {run} --recover DIR"
-            ) from error
+            raise unreadable(path, error) from error
         if version not in READABLE:
             raise StoreError(
                 f"{path} has store version {version}, this program reads versions {READABLE[0]} to {VERSION}; use the "
@@ -159,7 +168,7 @@ class Store:
         try:
             row = self._db.execute("SELECT value FROM study WHERE key = ?", (key,)).fetchone()
         except sqlite3.Error as error:  # an index may be damaged where the table is not
-            raise StoreError(f"{self.path} cannot be read as a study ({error})") from error
+            raise unreadable(self.path, error) from error
         return default if row is None else json.loads(row[0])
 
     @contextlib.contextmanager

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 from pydantic_core import from_json
 
-from analysis.store import Store, StoreError
+from analysis.store import Store, StoreError, unreadable
 from trainers.trial import DIRECTIONS, TrialState
 
 TRIAL_COLUMNS: dict[str, tuple[str, str]] = {
@@ -70,11 +70,7 @@ def read_trials(store: Store) -> pd.DataFrame:
             if odd := set(table[name]) - known:
                 raise ValueError(f"a trial's {name} is one of {', '.join(sorted(known))}, got {sorted(odd)[:3]}")
     except (sqlite3.Error, ValueError, TypeError, KeyError, OverflowError, AttributeError) as error:
-        why = " ".join(str(error).split())[:300]
-        raise StoreError(
-            f"{store.path} cannot be read as a study ({type(error).__name__}: {why}); what can be read of it: "
-            f"nas check {store.path.parent} --recover DIR"
-        ) from error
+        raise unreadable(store.path, error) from error
     return table[list(TRIAL_COLUMNS)]
 
 
@@ -87,11 +83,13 @@ def _result(text: Any) -> tuple[dict[str, Any], Any]:
 
 
 def _typed(column: pd.Series, kind: str) -> pd.Series:
+    """In the type of pandas; a type that SQLite let pass, though it is none of that column, is an error."""
+    types = set(map(type, column.tolist()))
     if kind == "str":
-        if not all(isinstance(value, str) or pd.isna(value) for value in column):
+        if not (types <= {str, type(None)} or all(isinstance(value, str) or pd.isna(value) for value in column)):
             raise TypeError(f"{column.name} is text")
         return column.astype("str")
-    if any(isinstance(value, str | bytes | bool | list | dict) for value in column):
+    if any(issubclass(found, str | bytes | bool | list | dict) for found in types):
         raise TypeError(f"{column.name} is a number")
     whole = column.astype("float64") if kind == "Int64" else column  # None among them
     return whole.astype(pd.api.types.pandas_dtype(kind))

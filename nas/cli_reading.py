@@ -96,7 +96,10 @@ def leaderboard(
         if trials:
             raise typer.BadParameter("a table of trials is for a file; give --out FILE too.", param_hint="--trials")
         rows = rows.head(top)
-        if format is Format.TABLE:
+        if rows.empty and format is Format.TABLE:
+            asked = wanted != Wanted()
+            typer.echo("no function is like that" if asked else "no function has been trained yet", err=True)
+        elif format is Format.TABLE:
             tables.print_leaderboard(console(), rows, extra=wanted.columns)
             if len(studies) == 1 and setting is None:
                 _print_settings(studies[0], wanted, top)

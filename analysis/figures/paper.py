@@ -95,9 +95,9 @@ def draw_progress(study: Study) -> Any:
     failed = rows.loc[rows["state"] == "FAIL", "number"]
     if len(failed):
         style = {"transform": axis.get_xaxis_transform(), "marker": "|", "color": RED, "s": 14, "linewidths": 0.6}
-        axis.scatter(failed, np.full(len(failed), 0.02), label="failed", rasterized=len(rows) > 1000, **style)
+        axis.scatter(failed, np.full(len(failed), 0.05), label="failed", rasterized=len(rows) > 1000, **style)
     bare(axis, "trials, in the order of their end", label(study.objective))
-    return legend_above(figure, axis)
+    return legend_above(figure, axis, columns=6)
 
 
 def draw_intervals(rows: pd.DataFrame) -> Any:

@@ -148,6 +148,7 @@ def test_recovering_a_damaged_study(two, tmp_path, said):
         (["leaderboard", "{run}", "--out", "{empty}/a.xlsx"], "written as .csv, .json or .parquet"),
         (["leaderboard", "{run}", "--out", "{empty}/no/a.csv"], "cannot be written"),
         (["leaderboard", "{run}", "{empty}"], "is not a study's directory"),
+        (["leaderboard", "{run}/study.db"], "give its directory: {run}"),
         (["check", "{empty}", "--recover", "{empty}/new"], "is not a study's directory"),
         (["check", "{run}", "--recover", "{run}"], "exists; choose another directory"),
     ],
@@ -155,4 +156,9 @@ def test_recovering_a_damaged_study(two, tmp_path, said):
 def test_bad_input_is_a_sentence_and_exit_code_2(two, tmp_path, said, arguments, words):
     code, _, complaint = said(*(argument.format(run=two[0], empty=tmp_path) for argument in arguments))
     assert code == 2
-    assert words in complaint
+    assert words.format(run=two[0]) in complaint
+
+
+def test_where_no_row_is_left_it_is_said(two, said):
+    code, out, complaint = said("leaderboard", str(two[0]), "--family", "nothing like it")
+    assert (code, out, complaint) == (0, "", "no function is like that")
