@@ -69,6 +69,8 @@ class Activation(LazyModuleMixin, nn.Module):
             del self._initialize_hook, self._load_hook
 
     def forward(self, x: Tensor) -> Tensor:
+        if not x.is_floating_point():
+            raise ActivationError(f"{self} is of floating-point numbers; the input is {x.dtype}: x.float() makes them so")
         values = [getattr(self, name) for name in self.names]
         channels = max((value.numel() for value in values if value.dim()), default=1)
         if channels > 1 and self._channels_of(x) != channels:

@@ -57,7 +57,7 @@ def find_expression(source: str | Path) -> Expression:
     path = Path(text)
     if path.suffix in (".py", ".json"):
         return _exported(path)
-    if (path / "study.db").exists():
+    if _holds_a_study(path):
         raise LoadError(f"{text} is a study; its best function is {text}:1")
     run, colon, rank = text.rpartition(":")
     if colon and rank.isascii() and rank.isdigit():
@@ -70,6 +70,13 @@ def find_expression(source: str | Path) -> Expression:
                 f"there is no {text}; give a file, RUN:1, a name that nas zoo lists, or a formula"
             ) from error
         raise
+
+
+def _holds_a_study(path: Path) -> bool:
+    try:
+        return (path / "study.db").exists()
+    except (OSError, ValueError):  # a formula that is no path at all, since it is too long or holds a null
+        return False
 
 
 def _ranked(run: Path, rank: int) -> Expression:

@@ -261,6 +261,11 @@ def test_other_channels_than_it_has(shape, act):
         act(torch.randn(shape))
 
 
+def test_whole_numbers_are_refused(act):
+    with pytest.raises(ActivationError, match=r"the input is torch.int64"):
+        act(torch.ones(2, 3, dtype=torch.int64))
+
+
 def test_without_a_compiler_it_is_slower_and_the_same(monkeypatch, caplog, x):
     from nas.modules.activations import generated, pointwise
     from nas.modules.activations.build import NoCompiler

@@ -41,6 +41,13 @@ def test_by_place_in_a_run(tmp_path):
         nas.load(run)
 
 
+def test_a_formula_may_be_longer_than_a_path():
+    text = " + ".join(["x * sigmoid(x)"] * 40)
+    torch.testing.assert_close(nas.load(text)(X), 40 * X * torch.sigmoid(X))
+    with pytest.raises(ParseError):
+        nas.load("x\0")
+
+
 def test_settings_are_those_of_an_activation():
     act = nas.load("Swish", beta="channel", channels=3)
     assert act.beta.shape == (3,)
