@@ -70,7 +70,7 @@ class Activation(LazyModuleMixin, nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if not x.is_floating_point():
-            raise ActivationError(f"{self} is of floating-point numbers; the input is {x.dtype}: x.float() makes them so")
+            raise ActivationError(f"{self} takes floating-point numbers, the input is {x.dtype}; give it x.float()")
         values = [getattr(self, name) for name in self.names]
         channels = max((value.numel() for value in values if value.dim()), default=1)
         if channels > 1 and self._channels_of(x) != channels:
