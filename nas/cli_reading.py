@@ -65,17 +65,22 @@ def leaderboard(
         str | None,
         typer.Option(metavar="NAME", help="swish, relu, known, or a text in the formula.", rich_help_panel=_WHICH),
     ] = None,
-    max_complexity: Annotated[int | None, typer.Option(min=1, help="Nodes.", rich_help_panel=_WHICH)] = None,
-    max_cost: Annotated[float | None, typer.Option(min=0, help="Times ReLU's.", rich_help_panel=_WHICH)] = None,
+    max_complexity: Annotated[
+        int | None, typer.Option(min=1, help="Of at most so many nodes.", rich_help_panel=_WHICH)
+    ] = None,
+    max_cost: Annotated[
+        float | None,
+        typer.Option(min=0, help="That take at most so many times as long as ReLU.", rich_help_panel=_WHICH),
+    ] = None,
     pareto: Annotated[
-        Pareto | None, typer.Option(help="Only those no other one beats in both.", rich_help_panel=_WHICH)
+        Pareto | None, typer.Option(help="None is both better and smaller in this.", rich_help_panel=_WHICH)
     ] = None,
     confirmed: Annotated[
         bool, typer.Option("--confirmed", help="Only confirmed ones.", rich_help_panel=_WHICH)
     ] = False,
     setting: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Another one where they were confirmed.", rich_help_panel=_WHICH),
+        typer.Option(metavar="NAME", help="As confirmed elsewhere, by nas confirm --also.", rich_help_panel=_WHICH),
     ] = None,
 ) -> None:
     """Print the functions of a study, or of several, best first; also while they run."""

@@ -32,7 +32,7 @@ def report(
     ] = ReportFormat.HTML,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", metavar="FILE", help="Where to. [dim]\\[RUN/report.html, or RUN/report][/dim]"),
+        typer.Option("--out", "-o", metavar="PATH", help="Where to. [dim]\\[RUN/report.html, or RUN/report][/dim]"),
     ] = None,
     figures: Annotated[
         Path | None, typer.Option("--figures", metavar="DIR", help="Write the figures alone, for a paper.")

@@ -16,7 +16,7 @@
     small.font = {...small.font, size: 10};
     for (const name of Object.keys(small).filter((key) => /^[xy]axis/.test(key))) {
       const axis = small[name];
-      if (axis.ticktext) axis.ticktext = axis.ticktext.map((text) => (text.length > 18 && !text.includes("<br>") ? text.replace(/&[a-z]+;/g, (e) => ({"&lt;": "‹", "&gt;": "›"}[e] || "+")).slice(0, 17) + "…" : text));
+      if (axis.ticktext) axis.ticktext = axis.ticktext.map((text) => (text.length > 30 && !text.includes("<br>") ? text.replace(/&[a-z]+;/g, (e) => ({"&lt;": "‹", "&gt;": "›"}[e] || "+")).slice(0, 29) + "…" : text));
       axis.tickfont = {...axis.tickfont, size: 9};
     }
     return small;
