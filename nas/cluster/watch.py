@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import math
 import os
 import sys
 import threading
@@ -80,17 +81,16 @@ class _Watch:
     def until(self, over: threading.Event) -> None:
         """Look every second, until it is over or a limit is passed."""
         hang = self.limits.hang_seconds
-        seen, since, beaten = -1, 0.0, time.monotonic()
+        seen, since, beaten = -1, 0.0, -math.inf
         wait = 0.0
         while not over.wait(wait):
             wait = _LOOK_SECONDS
             now, steps = time.monotonic(), progress.steps()
             if steps != seen:
                 seen, since = steps, now
-                if hang is not None:
-                    faulthandler.dump_traceback_later(hang + _GRACE_SECONDS, exit=True, file=2)
             if hang is not None and now - beaten > hang / 10:
-                beaten = now
+                beaten = now  # both at once, or a hang after a long start would not be silent for hang_seconds
+                faulthandler.dump_traceback_later(hang + _GRACE_SECONDS, exit=True, file=2)
                 with contextlib.suppress(Exception):
                     self.beat()
             if hang is not None and now - since > hang:

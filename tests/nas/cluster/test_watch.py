@@ -17,14 +17,14 @@ def say(words):
     print(words, flush=True)
 
 def beat():
-    print("beat", flush=True)
+    print("beat", time.time(), flush=True)
 
 {body}
 """
 
 PYTHON_HANG = "with watched(Limits(hang_seconds=2), say, beat):\n    while True: time.sleep(0.1)"
 # PyDLL keeps the interpreter's lock: no other thread of Python runs
-NATIVE_HANG = "with watched(Limits(hang_seconds=2), say, beat):\n    time.sleep(1.5); ctypes.PyDLL(None).sleep(1000)"
+NATIVE_HANG = "with watched(Limits(hang_seconds=3), say, beat):\n    time.sleep(2.5); ctypes.PyDLL(None).sleep(1000)"
 LEAK = (
     "from nas.cluster.watch import resident_bytes\n"
     "with watched(Limits(memory=resident_bytes() + 200_000_000), say, beat):\n"
@@ -65,6 +65,8 @@ def test_one_that_hangs_in_native_code_is_ended_too():
     assert "hung" not in out  # no thread of Python's could say so
     assert "beat" in out  # but there were signs of life before
     assert seconds < 30
+    last = float(out.splitlines()[-1].split()[1])
+    assert time.time() - last > 7  # silent for longer than hang_seconds, though its start took most of them
 
 
 def test_one_that_takes_too_much_memory_is_ended():
