@@ -101,3 +101,13 @@ def test_modules_measures_time_and_memory_of_each_case():
     assert [row["variant"] for row in found["rows"]] == ["plain", "half", "interleaved"]
     assert all(row["ms"] > 0 and row["length"] == 64 for row in found["rows"])
     assert found["rows"][0]["speed_to_plain"] == 1
+
+
+def test_kernels_compares_every_way():
+    sizes = ("--elements", "131072", "--repeats", "1", "--threads", "1")
+    done = run("kernels.py", *sizes, "--functions", "SiLU", "--json")
+    rows = json.loads(done.stdout)["rows"]
+    assert [(row["dtype"], row["way"]) for row in rows] == [
+        (dtype, way) for dtype in ("fp32", "bf16") for way in ("F.silu", "nas", "compile", "eager")
+    ]
+    assert all(row[key] > 0 for row in rows for key in ("forward_ms", "backward_gb_s", "backward_x_silu"))

@@ -21,7 +21,7 @@ from torch.utils._python_dispatch import _get_current_dispatch_mode
 from nas.modules.activations import generated
 from nas.modules.activations.build import NoCompiler
 from nas.modules.activations.lookup import backend
-from nas.modules.activations.table import tabulate
+from nas.modules.activations.table import is_dense, tabulate
 
 _LOG = logging.getLogger(__name__)
 
@@ -77,18 +77,6 @@ def plain(x: Tensor, formula: Formula, parameters: Tensor, channel_dim: int) -> 
     if parameters.shape[1] > 1:
         shape[channel_dim] = -1
     return formula.plain(x, *(row.view(shape) for row in parameters))
-
-
-def is_dense(x: Tensor) -> bool:
-    """Whether the elements fill a piece of memory, in whatever order of dimensions."""
-    if x.is_contiguous():
-        return True
-    expected = 1
-    for stride, size in sorted((stride, size) for stride, size in zip(x.stride(), x.shape, strict=True) if size > 1):
-        if stride != expected:
-            return False
-        expected *= size
-    return True
 
 
 def is_watched(x: Tensor) -> bool:

@@ -192,8 +192,15 @@ def _refresh(group: Sequence[TableActivation], device: torch.device, core: bool)
 
 
 def is_dense(x: Tensor) -> bool:
-    """Whether the elements fill a piece of memory, in one of the two usual orders."""
-    return x.is_contiguous() or x.is_contiguous(memory_format=torch.channels_last)
+    """Whether the elements fill a piece of memory, in whatever order of dimensions."""
+    if x.is_contiguous() or x.is_contiguous(memory_format=torch.channels_last):  # the usual ones, known at once
+        return True
+    expected = 1
+    for stride, size in sorted((stride, size) for stride, size in zip(x.stride(), x.shape, strict=True) if size > 1):
+        if stride != expected:
+            return False
+        expected *= size
+    return True
 
 
 def is_outside(x: Tensor) -> bool:
