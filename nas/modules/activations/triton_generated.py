@@ -29,16 +29,15 @@ from nas.modules.activations.triton_operators import *
 
 
 {functions}
-
-
-@triton.jit
-def forward(x, p, y, n, channels, inner, BLOCK: tl.constexpr):
-    at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    inside = at < n
-    channel = at // inner % channels
-    tl.store(y + at, value(tl.load(x + at, mask=inside, other=0.0).to(tl.float32){loads}), mask=inside)
 '''
 _PLAIN = """
+
+@triton.jit
+def forward(x, y, n, BLOCK: tl.constexpr):
+    at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    inside = at < n
+    tl.store(y + at, value(tl.load(x + at, mask=inside, other=0.0).to(tl.float32)), mask=inside)
+
 
 @triton.jit
 def backward(x, dy, dx, n, BLOCK: tl.constexpr):
@@ -47,32 +46,54 @@ def backward(x, dy, dx, n, BLOCK: tl.constexpr):
     g = tl.load(dy + at, mask=inside, other=0.0).to(tl.float32)
     tl.store(dx + at, gradients(tl.load(x + at, mask=inside, other=0.0).to(tl.float32), g), mask=inside)
 """
-_SUMS = """
+_LEARNABLE = """
 
-# A program has a block of one channel, and writes the sum over it.
+# A program has a block of one channel: its parameters are the same for all elements, and no element divides.
 @triton.jit
-def backward(x, dy, p, dx, sums, channels, inner, blocks, BLOCK: tl.constexpr):
+def place(channels, inner, blocks, BLOCK: tl.constexpr):
     program = tl.program_id(0).to(tl.int64)
     segment = program // blocks
     offset = program % blocks * BLOCK + tl.arange(0, BLOCK)
-    inside = offset < inner
-    at = segment * inner + offset
-    channel = segment % channels
+    return segment * inner + offset, segment % channels, offset < inner
+
+
+@triton.jit
+def forward(x, p, y, channels, inner, blocks, BLOCK: tl.constexpr):
+    at, channel, inside = place(channels, inner, blocks, BLOCK)
+    tl.store(y + at, value(tl.load(x + at, mask=inside, other=0.0).to(tl.float32){scalars}), mask=inside)
+
+
+# It writes the sum over its block.
+@triton.jit
+def backward(x, dy, p, dx, sums, channels, inner, blocks, BLOCK: tl.constexpr):
+    at, channel, inside = place(channels, inner, blocks, BLOCK)
     g = tl.load(dy + at, mask=inside, other=0.0).to(tl.float32)
     d = gradients(tl.load(x + at, mask=inside, other=0.0).to(tl.float32){scalars}, g)
     tl.store(dx + at, d[0], mask=inside)
+    program = tl.program_id(0).to(tl.int64)
     programs = tl.num_programs(0)
 {block_sums}
 
 
-# Channels are innermost: a program has some rows of some channels, and writes the sums over its rows.
+# Channels are innermost: a program has some rows of some channels.
 @triton.jit
-def backward_rows(x, dy, p, dx, sums, outer, channels, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
+def place_rows(outer, channels, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]
     channel = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)[None, :]
     known = channel < channels
-    inside = (row < outer) & known
-    at = row * channels + channel
+    return row * channels + channel, channel, known, (row < outer) & known
+
+
+@triton.jit
+def forward_rows(x, p, y, outer, channels, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
+    at, channel, known, inside = place_rows(outer, channels, ROWS, COLUMNS)
+    tl.store(y + at, value(tl.load(x + at, mask=inside, other=0.0).to(tl.float32){rows}), mask=inside)
+
+
+# It writes the sums over its rows.
+@triton.jit
+def backward_rows(x, dy, p, dx, sums, outer, channels, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
+    at, channel, known, inside = place_rows(outer, channels, ROWS, COLUMNS)
     g = tl.load(dy + at, mask=inside, other=0.0).to(tl.float32)
     d = gradients(tl.load(x + at, mask=inside, other=0.0).to(tl.float32){rows}, g)
     tl.store(dx + at, d[0], mask=inside)
@@ -90,8 +111,17 @@ class Kernel:
 
     def forward(self, x: Tensor, parameters: Tensor, inner: int) -> Tensor:
         y = torch.empty_like(x)
-        n, channels = x.numel(), parameters.shape[1]
-        _launch(self._module.forward, x, _blocks(n, BLOCK), x, parameters, y, n, channels, inner, BLOCK=BLOCK)
+        count, channels = parameters.shape
+        if not count:
+            _launch(self._module.forward, x, _blocks(x.numel(), BLOCK), x, y, x.numel(), BLOCK=BLOCK)
+        elif _in_rows(channels, inner):
+            tiles, outer = _rows(x, channels)
+            arguments = (x, parameters, y, outer, channels)
+            _launch(self._module.forward_rows, x, tiles, *arguments, ROWS=ROWS, COLUMNS=COLUMNS)
+        else:
+            inner, blocks, block = _segments(x, channels, inner)
+            grid = (x.numel() // inner * blocks,)
+            _launch(self._module.forward, x, grid, x, parameters, y, channels, inner, blocks, BLOCK=block)
         return y
 
     def backward(self, x: Tensor, dy: Tensor, parameters: Tensor, inner: int) -> tuple[Tensor, Tensor]:
@@ -100,28 +130,35 @@ class Kernel:
         if not count:
             _launch(self._module.backward, x, _blocks(x.numel(), BLOCK), x, dy, dx, x.numel(), BLOCK=BLOCK)
             return dx, torch.zeros_like(parameters)
-        if inner == 1 and channels > 1:
-            return dx, self._rows(x, dy, parameters, dx)
-        return dx, self._segments(x, dy, parameters, dx, x.numel() if channels == 1 else inner)
-
-    def _rows(self, x: Tensor, dy: Tensor, parameters: Tensor, dx: Tensor) -> Tensor:
-        count, channels = parameters.shape
-        outer = x.numel() // channels
-        grid = (*_blocks(outer, ROWS), *_blocks(channels, COLUMNS))
-        sums = x.new_empty(count, grid[0], channels, dtype=torch.float32)
-        arguments = (x, dy, parameters, dx, sums, outer, channels)
-        _launch(self._module.backward_rows, x, grid, *arguments, ROWS=ROWS, COLUMNS=COLUMNS)
-        return sums.sum(1)
-
-    def _segments(self, x: Tensor, dy: Tensor, parameters: Tensor, dx: Tensor, inner: int) -> Tensor:
-        count, channels = parameters.shape
-        block = min(BLOCK, triton.next_power_of_2(inner))
-        (blocks,) = _blocks(inner, block)
+        if _in_rows(channels, inner):
+            grid, outer = _rows(x, channels)
+            sums = x.new_empty(count, grid[0], channels, dtype=torch.float32)
+            arguments = (x, dy, parameters, dx, sums, outer, channels)
+            _launch(self._module.backward_rows, x, grid, *arguments, ROWS=ROWS, COLUMNS=COLUMNS)
+            return dx, sums.sum(1)
+        inner, blocks, block = _segments(x, channels, inner)
         segments = x.numel() // inner
         sums = x.new_empty(count, segments // channels, channels, blocks, dtype=torch.float32)
-        arguments = (x, dy, parameters, dx, sums, channels, inner, blocks)
-        _launch(self._module.backward, x, (segments * blocks,), *arguments, BLOCK=block)
-        return sums.sum((1, 3))
+        whole = (x, dy, parameters, dx, sums, channels, inner, blocks)
+        _launch(self._module.backward, x, (segments * blocks,), *whole, BLOCK=block)
+        return dx, sums.sum((1, 3))
+
+
+def _in_rows(channels: int, inner: int) -> bool:
+    return inner == 1 and channels > 1
+
+
+def _rows(x: Tensor, channels: int) -> tuple[tuple[int, int], int]:
+    """The grid, and the number of rows."""
+    outer = x.numel() // channels
+    return (*_blocks(outer, ROWS), *_blocks(channels, COLUMNS)), outer
+
+
+def _segments(x: Tensor, channels: int, inner: int) -> tuple[int, int, int]:
+    """Elements of a segment, which all have the same parameters; its blocks; and elements of a block."""
+    inner = x.numel() if channels == 1 else inner
+    block = min(BLOCK, triton.next_power_of_2(inner))
+    return inner, *_blocks(inner, block), block
 
 
 @lru_cache(maxsize=1024)
@@ -139,10 +176,10 @@ def source(text: str, parameters: int) -> str:
     def stores(line: str) -> str:
         return "\n".join("    " + line.format(k=k, d=k + 1) for k in range(parameters))
 
-    head = _HEAD.format(functions=text, loads=loads(", mask=inside, other=0.0"))
+    head = _HEAD.format(functions=text)
     if not parameters:
         return head + _PLAIN
-    return head + _SUMS.format(
+    return head + _LEARNABLE.format(
         scalars=loads(""),
         rows=loads(", mask=known, other=0.0"),
         block_sums=stores("tl.store(sums + {k} * programs + program, tl.sum(tl.where(inside, d[{d}], 0.0), axis=0))"),

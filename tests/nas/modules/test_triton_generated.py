@@ -98,15 +98,19 @@ def test_every_kernel_compiles_for_a_gpu(text):
     module = triton_generated.kernel(source[1], count)._module
     sizes = {"channels": "i32", "inner": "i32"}
     pointers = {"x": "*bf16", "dy": "*bf16", "p": "*fp32", "dx": "*bf16", "sums": "*fp32"}
-    forward = {"x": "*fp32", "p": "*fp32", "y": "*fp32", "n": "i32", **sizes}
+    block, tile = {"BLOCK": 1024}, {"ROWS": 32, "COLUMNS": 64}
+    given = {"x": "*fp32", "p": "*fp32", "y": "*fp32"}
+    wanted = [
+        (module.forward, {"x": "*bf16", "y": "*bf16", "n": "i32"}, block),
+        (module.backward, {"x": "*fp16", "dy": "*fp16", "dx": "*fp16", "n": "i32"}, block),
+    ]
     if count:
-        backward = {**pointers, **sizes, "blocks": "i32"}
-        rows = {**pointers, "outer": "i32", "channels": "i32"}
-    else:
-        backward, rows = {"x": "*fp16", "dy": "*fp16", "dx": "*fp16", "n": "i32"}, None
-    wanted = [(module.forward, forward, {"BLOCK": 1024}), (module.backward, backward, {"BLOCK": 1024})]
-    if rows:
-        wanted.append((module.backward_rows, rows, {"ROWS": 32, "COLUMNS": 64}))
+        wanted = [
+            (module.forward, {**given, **sizes, "blocks": "i32"}, block),
+            (module.backward, {**pointers, **sizes, "blocks": "i32"}, block),
+            (module.forward_rows, {**given, "outer": "i32", "channels": "i32"}, tile),
+            (module.backward_rows, {**pointers, "outer": "i32", "channels": "i32"}, tile),
+        ]
     for function, signature, constants in wanted:
         made = compile(
             ASTSource(function, {**signature, **dict.fromkeys(constants, "constexpr")}, constants),
