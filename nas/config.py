@@ -45,7 +45,27 @@ def _default_root(data: str) -> Any:
 
 
 class ExperimentConfig(Section):
-    """A whole experiment."""
+    """A whole experiment.
+
+    Attributes:
+        name: of the study, and of its directory in ``runs``.
+        seed: of the strategy, and of the searched functions' weights and order of data; retrainings have the next ones.
+        space: the search space.
+        strategy: how it is searched.
+        model: the network that every function is trained in.
+        data: what it is trained on.
+        recipe: how it is trained.
+        trial: the budget of one training.
+        search: how long to search, and for what.
+        warm_start: what is known before.
+        pruning: successive halving; null for none.
+        retrain: what is trained again, with fresh seeds.
+        baselines: known functions to compare with, by name.
+        executor: Ray Tune's workers, or this process.
+        workers: trials at a time; ``auto`` for as many as fit.
+        ray: where trials run, and what each may take.
+        loggers: who is told of finished trials beside the store.
+    """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
     seed: int = Field(0, ge=0, lt=2**31)

@@ -1,4 +1,7 @@
-"""The sections of a search's YAML: their keys, defaults and limits."""
+"""The sections of a search's YAML: their keys, defaults and limits.
+
+The reference of the documents is made of the docstrings: every key stands under ``Attributes``.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,7 @@ Metric = Literal["val_accuracy", "val_loss", "val_bpb", "train_loss", "train_los
 
 
 class RecipeConfig(Section):
-    """How a network is trained; see :class:`trainers.trial.Recipe`."""
+    """How a network is trained; its keys are those of :class:`trainers.trial.Recipe`, which says what they mean."""
 
     batch_size: PositiveInt = 128
     optimizer: Literal["sgd", "adamw"] = "sgd"
@@ -50,7 +53,13 @@ class RecipeConfig(Section):
 class TrialConfig(Section):
     """The budget of one training, the granularity of learnable parameters, and where and how it runs.
 
-    ``precision: auto`` measures at the start of a study whether bf16 is faster, and keeps to the answer.
+    Attributes:
+        epochs: the whole budget; a pruned training has less.
+        max_steps: steps of a training at most, whatever ``epochs`` says; the schedule comes to its end with them.
+        max_seconds: a training that takes longer is ended, as a failure.
+        param_shape: learnable parameters are one a channel, or one for a whole layer.
+        precision: ``auto`` measures at the start of a study whether bf16 is faster, and keeps to the answer.
+        device: ``auto`` is a GPU if a trial is given one.
     """
 
     epochs: PositiveInt = 10
@@ -62,14 +71,18 @@ class TrialConfig(Section):
 
 
 class SearchConfig(Section):
-    """How long to search, and for what. ``minutes`` ends the search stage, whatever ``trials`` says. With ``trials: 0``
-    nothing is searched, and only ``retrain.functions`` and the baselines are trained.
+    """How long to search, and for what.
 
-    ``cost`` is to be small beside a good ``objective``: the number of nodes, or the time of the function's forward and
-    backward pass. The functions that no other one beats in both are retrained first.
-
-    ``equivalence`` is how far two candidates count as the same function; see search_spaces.equivalence.LEVELS.
-    ``screen`` ends trials in which signal or gradient vanish or explode at initialisation.
+    Attributes:
+        trials: functions to train. With 0 nothing is searched, and only ``retrain.functions`` and the baselines are
+            trained.
+        equivalence: how far two candidates count as the same function: ``exact``, ``reflection`` (f(x) and -f(-x)),
+            or ``affine`` (scale, shift and reflection).
+        minutes: end the search stage after so long, whatever ``trials`` says.
+        screen: end trials in which signal or gradient vanish or explode at initialisation.
+        objective: what counts, of a training's last epoch; ``val_bpb`` is of text only.
+        cost: to be small beside a good ``objective``: the number of nodes (``complexity``), or the ``time`` of the
+            function's forward and backward pass. The functions that no other one beats in both are retrained first.
     """
 
     trials: NonNegativeInt = 100
@@ -97,10 +110,12 @@ Functions = Annotated[
 
 
 class WarmStartConfig(Section):
-    """What is known before a search: ``functions`` to train first, by name or formula, and an earlier ``study``.
+    """What is known before a search.
 
-    The results of an earlier study are told to the strategy, if it trained in the same way; with ``top`` the best
-    functions of its leaderboard are trained first instead.
+    Attributes:
+        functions: to train first, by name or formula.
+        study: an earlier one. Its results are told to the strategy, if it trained in the same way.
+        top: instead of telling results, train so many of the best functions of that study first.
     """
 
     functions: Functions = ()
@@ -114,9 +129,13 @@ class WarmStartConfig(Section):
 
 
 class PruningConfig(Section):
-    """Asynchronous successive halving: after each epoch of ``rungs`` the best 1/reduction_factor go on.
+    """Asynchronous successive halving. Nothing is pruned if there is no such section.
 
-    With ``anneal`` the learning-rate schedule comes to its end at every rung, and starts again.
+    Attributes:
+        metric: by which trials are compared at a rung.
+        rungs: after each of these epochs the best 1/``reduction_factor`` go on.
+        reduction_factor: see ``rungs``.
+        anneal: the learning-rate schedule comes to its end at every rung, and starts again.
     """
 
     metric: Metric = "train_loss_sum"
@@ -132,10 +151,12 @@ class PruningConfig(Section):
 
 
 class RetrainConfig(Section):
-    """The best ``top`` functions and the baselines are trained again with ``seeds`` fresh seeds at the full budget.
+    """The best functions and the baselines are trained again, with fresh seeds, at the whole budget.
 
-    ``top: all`` means every function searched, those that failed too. ``functions``, by name or formula, are trained
-    likewise, whatever the search finds.
+    Attributes:
+        top: so many of the best; ``all`` means every function searched, those that failed too.
+        seeds: trainings of each.
+        functions: by name or formula, trained likewise, whatever the search finds.
     """
 
     top: Annotated[int, Field(ge=0)] | Literal["all"] = 10
