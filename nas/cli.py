@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nas import cli_cluster, cli_dashboard, cli_exports, cli_reading, cli_report, cli_search, cli_tables
+from nas import cli_cluster, cli_dashboard, cli_exports, cli_reading, cli_report, cli_search, cli_tables, completion
 from nas.cli_search import RunArgument
 from nas.console import console, status
 
@@ -26,7 +26,6 @@ app = typer.Typer(
     name="nas",
     help="Search for activation functions, read what was found, use it in your own models.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
@@ -73,7 +72,12 @@ def _main(
 
 @app.command()
 def space(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A preset such as three_node, or a YAML file.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME", help="A preset such as three_node, or a YAML file.", autocompletion=completion.spaces
+        ),
+    ],
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Options of the space, such as units=2.")
     ] = None,
@@ -107,7 +111,12 @@ def space(
 @app.command(context_settings=FORMULAS)
 def show(
     function: Annotated[
-        str, typer.Argument(metavar="FUNCTION", help="A formula such as 'x * sigmoid(x)', a name, or RUN:RANK.")
+        str,
+        typer.Argument(
+            metavar="FUNCTION",
+            help="A formula such as 'x * sigmoid(x)', a name, or RUN:RANK.",
+            autocompletion=completion.functions,
+        ),
     ],
     plot: Annotated[
         Path | None,
@@ -127,7 +136,14 @@ def show(
 
 @app.command()
 def compare(
-    config: Annotated[str, typer.Argument(metavar="CONFIG", help="A YAML file, or a shipped name such as passkey.")],
+    config: Annotated[
+        str,
+        typer.Argument(
+            metavar="CONFIG",
+            help="A YAML file, or a shipped name such as passkey.",
+            autocompletion=completion.comparisons,
+        ),
+    ],
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Such as steps=100 model.dim=32.")
     ] = None,

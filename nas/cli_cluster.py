@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nas.cli_search import Address, CpusPerTrial, GpusPerTrial, MaxConcurrent, as_overrides
+from nas import completion
+from nas.cli_search import Address, ConfigArgument, CpusPerTrial, GpusPerTrial, MaxConcurrent, as_overrides
 from nas.console import console, status
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ _DEFAULT = "http://127.0.0.1:8265"
 
 
 def submit(
-    config: Annotated[str, typer.Argument(metavar="CONFIG", help="A YAML file, or a shipped name such as digits.")],
+    config: ConfigArgument,
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="KEY=VALUE", help="As for nas search; paths are the cluster's.")
     ] = None,
@@ -77,7 +78,12 @@ def stop(
 
 def doctor(
     config: Annotated[
-        str | None, typer.Argument(metavar="CONFIG", help="Rehearse this one: its data and its model.")
+        str | None,
+        typer.Argument(
+            metavar="CONFIG",
+            help="Rehearse this one: its data and its model.",
+            autocompletion=completion.experiments,
+        ),
     ] = None,
     overrides: Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help="As for nas search.")] = None,
     address: Address = None,

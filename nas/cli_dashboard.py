@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from nas import completion
+
 
 class MissingDash(ValueError):
     """The optional extra is not installed."""
@@ -15,7 +17,11 @@ class MissingDash(ValueError):
 def dashboard(
     runs: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="RUN", help="Studies' directories, or ones that hold studies; ./runs by default."),
+        typer.Argument(
+            metavar="RUN",
+            help="Studies' directories, or ones that hold studies; ./runs by default.",
+            autocompletion=completion.runs,
+        ),
     ] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Of this machine; 0 for any free one.")] = 8050,
     open: Annotated[bool, typer.Option("--open/--no-open", help="Show it in a browser.")] = True,

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from nas import completion
 from nas.cli_search import RunArgument
 from nas.console import console, status
 
@@ -25,7 +26,10 @@ def optuna(
 
 
 def zoo(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="One of them: its card.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="[NAME]", help="One of them: its card.", autocompletion=completion.zoo),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="DIR", help="With NAME: copy its module and card there.")
     ] = None,

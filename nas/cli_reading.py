@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nas import completion
 from nas.cli_search import Address, CpusPerTrial, GpusPerTrial, MaxConcurrent, RunArgument, as_overrides
 from nas.console import console, status
 
@@ -53,7 +54,10 @@ class Pareto(StrEnum):
 
 
 def leaderboard(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Studies' directories.")],
+    runs: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN...", help="Studies' directories.", autocompletion=completion.runs),
+    ],
     format: Annotated[Format, typer.Option("--format", "-f", help="How to print it.")] = Format.TABLE,
     sort: Annotated[Sort, typer.Option("--sort", "-s", help="Order of the rows.")] = Sort.RANK,
     top: Annotated[int, typer.Option("--top", "-n", min=1, help="How many rows.")] = 20,
@@ -133,6 +137,7 @@ def confirm(
         typer.Option(
             metavar="'CONFIG [KEY=VALUE]...'",
             help="Another model and data set: a configuration; several with commas, or given repeatedly.",
+            autocompletion=completion.experiments,
         ),
     ] = None,
     address: Address = None,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nas import completion
 from nas.console import console, status
 
 if TYPE_CHECKING:
@@ -15,7 +16,17 @@ if TYPE_CHECKING:
     from nas.runs import Run
     from nas.search import Search
 
-RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A study's directory.")]
+RunArgument = Annotated[
+    Path, typer.Argument(metavar="RUN", help="A study's directory.", autocompletion=completion.runs)
+]
+ConfigArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="CONFIG",
+        help="A YAML file, or a shipped name such as digits.",
+        autocompletion=completion.experiments,
+    ),
+]
 _WHERE = "Where it runs"
 Address = Annotated[
     str | None,
@@ -36,7 +47,7 @@ MaxConcurrent = Annotated[
 
 
 def search(
-    config: Annotated[str, typer.Argument(metavar="CONFIG", help="A YAML file, or a shipped name such as digits.")],
+    config: ConfigArgument,
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Such as search.trials=50 model.width=16.")
     ] = None,
@@ -80,14 +91,25 @@ def resume(
 
 def evaluate(
     function: Annotated[
-        str, typer.Argument(metavar="FUNCTION", help="A formula such as 'x * erf(x)', a name, or RUN:RANK.")
+        str,
+        typer.Argument(
+            metavar="FUNCTION",
+            help="A formula such as 'x * erf(x)', a name, or RUN:RANK.",
+            autocompletion=completion.functions,
+        ),
     ],
-    config: Annotated[str, typer.Argument(metavar="CONFIG", help="A YAML file, or a shipped name such as digits.")],
+    config: ConfigArgument,
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Such as trial.epochs=20 model.width=16.")
     ] = None,
     more: Annotated[
-        list[str] | None, typer.Option("--and", metavar="FUNCTION", help="One more; may be given repeatedly.")
+        list[str] | None,
+        typer.Option(
+            "--and",
+            metavar="FUNCTION",
+            help="One more; may be given repeatedly.",
+            autocompletion=completion.functions,
+        ),
     ] = None,
     seeds: Annotated[
         int | None, typer.Option(min=1, help="Trainings of each. [dim]\\[the configuration's retrain.seeds][/dim]")

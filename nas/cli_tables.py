@@ -7,12 +7,18 @@ from typing import Annotated
 
 import typer
 
+from nas import completion
 from nas.console import console, progress, status
 
 
 def table(
     source: Annotated[
-        str, typer.Argument(metavar="CONFIG|RUN", help="A configuration, or a study of this command to go on with.")
+        str,
+        typer.Argument(
+            metavar="CONFIG|RUN",
+            help="A configuration, or a study of this command to go on with.",
+            autocompletion=completion.experiments_or_runs,
+        ),
     ],
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Such as data.root=DIR trial.epochs=5.")
@@ -48,11 +54,18 @@ def table(
 
 
 def bench(
-    folder: Annotated[Path, typer.Argument(metavar="TABLE", help="A folder that nas table wrote.")],
+    folder: Annotated[
+        Path,
+        typer.Argument(metavar="TABLE", help="A folder that nas table wrote.", autocompletion=completion.tables),
+    ],
     strategy: Annotated[
         list[str] | None,
         typer.Option(
-            "--strategy", "-s", metavar="'NAME KEY=VALUE ...'", help="One to replay; may be given repeatedly."
+            "--strategy",
+            "-s",
+            metavar="'NAME KEY=VALUE ...'",
+            help="One to replay; may be given repeatedly.",
+            autocompletion=completion.strategies,
         ),
     ] = None,
     replays: Annotated[int, typer.Option(min=1, help="Searches of every strategy.")] = 100,

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from nas.shipped import shipped_configs as shipped_configs
 from search_spaces.registry import describe_error, nearest
 from trainers.trial import Component
 
@@ -45,13 +46,6 @@ class ComponentConfig(BaseModel):
 
     def component(self) -> Component:
         return Component(self.name, self.options)
-
-
-def shipped_configs() -> dict[str, Path]:
-    """The experiments that come with the project, by bare name."""
-    here = Path(__file__).parent
-    folder = here / "configs" if (here / "configs").is_dir() else here.parent / "configs"  # wheel, source tree
-    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
 def source_of(name: str) -> Path:
