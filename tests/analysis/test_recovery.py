@@ -132,6 +132,12 @@ def test_an_older_study_is_read_as_it_is(run, whole):
     assert (run / "study.db").read_bytes() == content
 
 
+def test_an_older_study_is_recovered(run, tmp_path, whole):
+    of_version_2(run)
+    recover(run, tmp_path / "new")
+    assert records(tmp_path / "new") == records(whole)
+
+
 def test_an_older_study_is_brought_up_to_date_when_it_goes_on(run, whole):
     of_version_2(run)
     with Store.open(run, write=True) as store:
