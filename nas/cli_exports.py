@@ -28,7 +28,7 @@ def optuna(
 def zoo(
     name: Annotated[
         str | None,
-        typer.Argument(metavar="[NAME]", help="One of them: its card.", autocompletion=completion.zoo),
+        typer.Argument(metavar="NAME", help="One of them: its card.", autocompletion=completion.zoo),
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="DIR", help="With NAME: copy its module and card there.")

@@ -56,7 +56,7 @@ class Pareto(StrEnum):
 def leaderboard(
     runs: Annotated[
         list[Path],
-        typer.Argument(metavar="RUN...", help="Studies' directories.", autocompletion=completion.runs),
+        typer.Argument(metavar="RUN", help="Studies' directories.", autocompletion=completion.runs),
     ],
     format: Annotated[Format, typer.Option("--format", "-f", help="How to print it.")] = Format.TABLE,
     sort: Annotated[Sort, typer.Option("--sort", "-s", help="Order of the rows.")] = Sort.RANK,

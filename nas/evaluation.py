@@ -11,9 +11,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from nas.config import ExperimentConfig, load_config
+from nas.loading import find_expression
 from nas.runs import Run
 from nas.search import RETRAIN
-from nas.show import find_expression
 from search_spaces.equivalence import rejection
 from trainers.run import screened
 
@@ -45,7 +45,7 @@ def evaluation_config(
         baselines: whether those of the configuration are trained too.
 
     Raises:
-        ParseError, ShowError, StoreError: what is given is no function.
+        ParseError, LoadError, StoreError: what is given is no function.
         EvaluationError: it is one that cannot work.
         ConfigError: all that is wrong with the configuration.
     """
