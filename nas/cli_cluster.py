@@ -88,19 +88,30 @@ def doctor(
     overrides: Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help="As for nas search.")] = None,
     address: Address = None,
 ) -> None:
-    """Look for what usually goes wrong, on this machine and on all of a cluster, before a run starts."""
-    from nas.doctor import advice, examination, machines_table
+    """Look for what usually goes wrong: on this machine, and, given CONFIG or an address, where trials would run."""
+    from nas.this_machine import as_table, look_around
 
-    with status("asking the machines"):
-        machines, found = examination(config, overrides or [], address)
-    console().print(machines_table(machines))
-    for line in advice():
-        typer.echo(line)
+    with status("looking around"):
+        here = look_around()
+    console().print(as_table(here))
+    found = [fault for finding in here for fault in finding.faults]
+    if config is not None or address is not None:
+        found += _examine(config, overrides or [], address)
     for fault in found:
         typer.echo(f"error: {fault}", err=True)
     if found:
         raise typer.Exit(1)
-    typer.echo("Nothing is in the way of a run.")
+    typer.echo("\nNothing is in the way of a run.")
+
+
+def _examine(config: str | None, overrides: list[str], address: str | None) -> list[str]:
+    from nas.doctor import examination, machines_table
+
+    with status("asking the machines"):
+        machines, found = examination(config, overrides, address)
+    typer.echo()
+    console().print(machines_table(machines))
+    return found
 
 
 def _jobs(address: str) -> Jobs:

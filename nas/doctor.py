@@ -1,8 +1,7 @@
-"""What ``nas doctor`` finds."""
+"""What ``nas doctor`` finds on machines that run trials, by Ray; ``nas.this_machine`` looks without it."""
 
 from __future__ import annotations
 
-import shutil
 from typing import TYPE_CHECKING
 
 from rich.table import Table
@@ -61,11 +60,3 @@ def machines_table(machines: list[Machine]) -> Table:
 
 def _size(number: float | None) -> str:
     return "" if number is None else f"{number / 1e9:.1f} GB"
-
-
-def advice() -> list[str]:
-    """What this machine lacks, and what that costs."""
-    found = []
-    if shutil.which("cc") is None:
-        found.append("No C compiler (cc): bf16 activations on CPUs take torch's own look-up, which is slower.")
-    return found

@@ -23,6 +23,8 @@ import torch  # before any library of ours: its OpenMP is the one that they find
 
 _HERE = Path(__file__).parent
 _SECONDS = 120
+SCRATCH = "nas-kernels-"
+"""So begins the name of a folder that takes the place of the cache."""
 
 
 class NoCompiler(RuntimeError):
@@ -108,7 +110,7 @@ def folder() -> Path:
             return folder
     except (OSError, RuntimeError):
         pass
-    folder = Path(tempfile.mkdtemp(prefix="nas-kernels-"))
+    folder = Path(tempfile.mkdtemp(prefix=SCRATCH))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
 
