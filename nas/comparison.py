@@ -40,6 +40,7 @@ class ComparisonConfig(Section):
     """A comparison.
 
     Attributes:
+        name: of the comparison.
         task: what the models are trained and tested on; see trainers.tasks.
         act: the activation of all, a name or a formula.
         model: options of ``gpt`` that all have.

@@ -75,8 +75,11 @@ class Recipe(_Json):
         batch_size: images, or texts of ``context`` bytes, a step.
         optimizer: ``sgd``, with Nesterov's acceleration, or ``adamw``.
         learning_rate: peak of the schedule.
-        schedule: after a linear warm-up over ``warmup`` of all steps: ``triangle``, linear to zero; ``cosine``, half a
-            cosine to zero; ``step``, multiplied by ``gamma`` at each of ``milestones`` (fractions of all steps).
+        schedule: after the warm-up: ``triangle``, linear to zero; ``cosine``, half a cosine to zero; ``step``,
+            multiplied by ``gamma`` at each of ``milestones``.
+        warmup: the part of all steps in which the rate rises linearly to its peak.
+        milestones: of ``step``, as parts of all steps.
+        gamma: of ``step``.
         momentum: of SGD; the first beta of AdamW.
         beta2: the second beta of AdamW.
         weight_decay: on all parameters with two or more dimensions; never on biases, norms and activation parameters.
