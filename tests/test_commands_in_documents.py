@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import runpy
 import shlex
 import shutil
 from pathlib import Path
@@ -26,7 +27,7 @@ from nas.confirm import find_settings
 from nas.evaluation import evaluation_config
 from nas.spaces import load_space
 from nas.yaml_config import ConfigError
-from tests.documents import PAGES, ROOT, commands, files, spans
+from tests.documents import PAGES, ROOT, blocks, commands, files, spans
 from tests.made_studies import settings, study
 
 GROUP = typer.main.get_command(app)
@@ -192,3 +193,19 @@ def test_configurations_in_the_documents_are_taken(page):
         if name.endswith(".yaml"):
             values = yaml.safe_load(text)
             assert load_config(name) if "model" in values else load_space(name, [])
+
+
+STUDY_BLOCKS = [
+    pytest.param(block.text, id=f"{page.stem}-{number}")
+    for page in PAGES
+    for number, block in enumerate(blocks(page))
+    if "nas.Study(" in block.text or "from nas import Study" in block.text
+]
+
+
+@pytest.mark.parametrize("block", STUDY_BLOCKS)
+def test_python_that_reads_a_study_runs(block, monkeypatch):
+    monkeypatch.setattr("plotly.graph_objects.Figure.show", lambda figure: figure.to_json())  # opens a browser
+    wanted = block.replace('setting="cifar10_resnet20"', "setting=None")  # none was confirmed at the desk
+    Path("reads.py").write_text(wanted)
+    runpy.run_path("reads.py")
