@@ -1,11 +1,11 @@
 """Forward and backward of activations beside F.silu, eager operators and torch.compile: speed and peak memory.
 
-    python benchmarks/kernels.py [--elements 4194304] [--repeats 30] [--threads 0] [--device auto] [--json]
+    python benchmarks/kernels.py [--elements 1048576] [--repeats 60] [--threads 0] [--device auto] [--json]
 
-The ways of a function take turns, so that whatever else the machine does hits all of them; a figure is the shortest of
-the repeats. "x silu" is the speed to F.silu's in the same dtype. Memory is by how much the peak of a process of its own
-(of torch's allocator on a GPU) exceeds what it held before a forward and a backward pass, in sizes of the input. GB/s
-counts what has to be read and written: x and y forward; x, dy and dx backward.
+Each way takes turns with F.silu, so that whatever else the machine does hits both; a figure is the shortest of the
+repeats, and "x silu" the speed to F.silu's in the same turns and dtype. Memory is by how much the peak of a process of
+its own (of torch's allocator on a GPU) exceeds what it held before a forward and a backward pass, in sizes of the input.
+GB/s counts what has to be read and written: x and y forward; x, dy and dx backward.
 """
 
 from __future__ import annotations
@@ -81,26 +81,24 @@ def once(act: Act, x: Tensor, dy: Tensor, device: torch.device) -> tuple[float, 
 
 def speeds(function: str, dtype: str, args: argparse.Namespace, device: torch.device) -> list[dict[str, Any]]:
     x, dy = inputs(args.elements, dtype, device)
-    acts = {way: make(function, way, device) for way in WAYS}
-    seconds: dict[str, list[tuple[float, float]]] = {way: [] for way in WAYS}
-    for turn in range(args.repeats + 3):
-        for way, act in acts.items():
-            found = once(act, x, dy, device)
+    return [against_silu(function, dtype, way, x, dy, args.repeats) for way in WAYS]
+
+
+def against_silu(function: str, dtype: str, way: str, x: Tensor, dy: Tensor, repeats: int) -> dict[str, Any]:
+    """One way and F.silu in turns."""
+    acts = (F.silu, make(function, way, x.device))
+    best = [[float("inf"), float("inf")] for _ in acts]
+    for turn in range(repeats + 3):
+        for i, act in enumerate(acts):
+            found = once(act, x, dy, x.device)
             if turn >= 3:
-                seconds[way].append(found)
+                best[i] = [min(pair) for pair in zip(best[i], found, strict=True)]
     size = x.numel() * x.element_size()
-    rows = []
-    for way in WAYS:
-        forward, backward = (min(column) for column in zip(*seconds[way], strict=True))
-        rows.append(
-            {"function": function, "dtype": dtype, "way": way}
-            | {"forward_ms": round(1e3 * forward, 3), "backward_ms": round(1e3 * backward, 3)}
-            | {"forward_gb_s": round(2 * size / forward / 1e9, 1), "backward_gb_s": round(3 * size / backward / 1e9, 1)}
-        )
-    for row in rows:
-        for part in ("forward", "backward"):
-            row[f"{part}_x_silu"] = round(rows[0][f"{part}_ms"] / row[f"{part}_ms"], 2)
-    return rows
+    row: dict[str, Any] = {"function": function, "dtype": dtype, "way": way}
+    for part, of_silu, own, passes in zip(("forward", "backward"), *best, (2, 3), strict=True):
+        row |= {f"{part}_ms": round(1e3 * own, 3), f"{part}_x_silu": round(of_silu / own, 2)}
+        row[f"{part}_gb_s"] = round(passes * size / own / 1e9, 1)
+    return row
 
 
 def peak(function: str, dtype: str, way: str, args: argparse.Namespace, device: torch.device) -> float:
@@ -156,8 +154,8 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--elements", type=int, default=4_194_304)
-    parser.add_argument("--repeats", type=int, default=30)
+    parser.add_argument("--elements", type=int, default=1_048_576)
+    parser.add_argument("--repeats", type=int, default=60)
     parser.add_argument("--threads", type=int, default=0, help="0: torch's own number")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--functions", nargs="+", choices=list(FUNCTIONS), default=list(FUNCTIONS))

@@ -71,6 +71,9 @@ class Activation(LazyModuleMixin, nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not x.is_floating_point():
             raise ActivationError(f"{self} takes floating-point numbers, the input is {x.dtype}; give it x.float()")
+        watched = is_watched(x)
+        if not self.names:
+            return self._formula.plain(x) if watched else pointwise(x, self._formula)
         values = [getattr(self, name) for name in self.names]
         channels = max((value.numel() for value in values if value.dim()), default=1)
         if channels > 1 and self._channels_of(x) != channels:
@@ -78,12 +81,12 @@ class Activation(LazyModuleMixin, nn.Module):
                 f"{self} has parameters for {channels} channels in dimension {self.channel_dim}; the input is "
                 f"{tuple(x.shape)}: give channel_dim, or as many channels"
             )
-        if is_watched(x):  # a graph of plain operators, in which parameters are seen one by one
+        if watched:  # a graph of plain operators, in which parameters are seen one by one
             shape = [1] * x.dim()
             if channels > 1:
                 shape[self.channel_dim] = channels
             return self._formula.plain(x, *(value.view(shape) if value.dim() else value for value in values))
-        rows = torch.stack([value.expand(channels) for value in values]) if values else x.new_empty(0, 1)
+        rows = torch.stack([value.expand(channels) for value in values])
         return pointwise(x, self._formula, rows, self.channel_dim)
 
     def _channels_of(self, x: Tensor) -> int | None:

@@ -51,24 +51,32 @@ class Formula:
     triton: str | None = None
 
 
-def pointwise(x: Tensor, formula: Formula, parameters: Tensor, channel_dim: int = 1) -> Tensor:
-    """f(x) for x of any shape.
+def pointwise(x: Tensor, formula: Formula, parameters: Tensor | None = None, channel_dim: int = 1) -> Tensor:
+    """f(x) for x of any shape, by a kernel where there is one. Ask :func:`is_watched` before.
 
     Args:
         x: of any floating dtype.
         formula: the function.
-        parameters: (P, C), values for each of the C channels, or (P, 1) for values that all elements share.
+        parameters: (P, C), values for each of the C channels, or (P, 1) for values that all elements share; None if
+            the function has none.
         channel_dim: the dimension of x that has C channels.
 
     Returns:
         of the shape, dtype and order in memory of x.
     """
-    kernel = None if is_watched(x) else _kernel(formula, x.device.type, x.dtype)
+    parameters = _none(x.device) if parameters is None else parameters
+    kernel = _kernel(formula, x.device.type, x.dtype)
     if kernel is None or not x.numel() or parameters.device != x.device:
         return plain(x, formula, parameters, channel_dim)
     x = x if is_dense(x) else x.contiguous()
     y: Tensor = _Pointwise.apply(x, parameters, formula, kernel, channel_dim)
     return y
+
+
+@cache
+def _none(device: torch.device) -> Tensor:
+    """No parameters."""
+    return torch.empty(0, 1, device=device)
 
 
 def plain(x: Tensor, formula: Formula, parameters: Tensor, channel_dim: int) -> Tensor:
