@@ -37,7 +37,7 @@ def load(
 
     Args:
         source: a name of the zoo (``nas zoo`` lists them), such as ``"GELU"``; an exported ``.py`` file, or its
-            ``.json`` card; ``"RUN:1"``, the best find of a study's directory; or a formula.
+            ``.json`` card; ``"RUN:1"``, the first of a study's leaderboard, which may be a baseline; or a formula.
         parameters: a file with values of the learnable parameters: ``.safetensors``, or ``.pt`` with a state dict.
         channels, channel_dim, settings: as of :class:`nas.Activation`.
 
