@@ -91,6 +91,12 @@ def _min(a: Operand, b: Operand) -> Tensor:
     return b.clamp(max=a)
 
 
+def _i1e(x: Tensor) -> Tensor:
+    if x.dtype == torch.bfloat16:  # of which torch has a derivative from 2.15 on
+        return torch.special.i1e(x.float()).to(x.dtype)
+    return torch.special.i1e(x)
+
+
 def _hard_sigmoid(x: Tensor) -> Tensor:
     return (0.2 * x + 0.5).clamp(0, 1)
 
@@ -155,7 +161,7 @@ _ROWS = (
              slopes=("where(abs(0.2 * {0}) < 0.5, 0.2 * {g}, 0)",)),
     Operator("i0e", 1, torch.special.i0e, "torch.special.i0e({0})",
              lambda sp, x: sp.exp(-sp.Abs(x)) * sp.besseli(0, x)),
-    Operator("i1e", 1, torch.special.i1e, "torch.special.i1e({0})",
+    Operator("i1e", 1, _i1e, "torch.special.i1e({0})",
              lambda sp, x: sp.exp(-sp.Abs(x)) * sp.besseli(1, x)),
     # --- binary ---
     Operator("add", 2, operator.add, "{0} + {1}", lambda sp, a, b: a + b, symbol="+", commutative=True,

@@ -45,6 +45,7 @@ def test_every_variant_is_measured_for_every_seed():
         assert r["loss_worst"] >= r["loss_swapped"]
 
 
+@pytest.mark.slow
 def test_the_table_says_how_it_was_made():
     text = run()
     assert text.startswith("ReLU -> tanh; before: accuracy ")

@@ -118,6 +118,7 @@ def test_an_operator_in_a_checkout_is_known_to_everything(checkout, tmp_path):
     assert "True" in run(tmp_path, "-c", program, path=checkout)
 
 
+@pytest.mark.slow
 def test_a_strategy_in_a_checkout_passes_the_contract_and_is_replayed(checkout, tmp_path):
     contract = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:dash", "--import-mode=importlib"]
     wanted = ["tests/nas/test_strategies.py", "-k", "hill_climbing and contract"]

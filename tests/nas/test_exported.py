@@ -11,6 +11,7 @@ import warnings
 import pytest
 import torch
 
+from nas.cli import main
 from nas.exported import module_source
 from nas.zoo import FOLDER, cards
 from nas.zoo_build import module_of
@@ -115,22 +116,26 @@ def test_figures_of_a_card_are_those_of_scipy():
     assert found["vs_relu_ci95"] == pytest.approx((test.high - test.low) / 2, abs=1e-4)
 
 
-def test_nas_zoo(tmp_path):
+def test_nas_zoo(tmp_path, monkeypatch, capsys):
     def run(*arguments):
-        return subprocess.run([sys.executable, "-m", "nas", "zoo", *arguments], capture_output=True, text=True)
+        monkeypatch.setattr(sys, "argv", ["nas", "zoo", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        printed = capsys.readouterr()
+        return ended.value.code, printed.out, " ".join(printed.err.replace("│", " ").split())
 
-    listed = run().stdout
+    listed = run()[1]
     assert all(f"\n{name} " in f"\n{listed}" for name in KNOWN)
-    assert "x * sigmoid(x)" in run("silu").stdout
-    assert json.loads(run("SiLU", "--json").stdout)["class"] == "SiLU"
-    assert len(json.loads(run("--json").stdout)) == len(KNOWN)
-    assert run("SiLU", "--out", str(tmp_path)).stdout == f"{tmp_path / 'silu.py'}\n"
+    assert "x * sigmoid(x)" in run("silu")[1]
+    assert json.loads(run("SiLU", "--json")[1])["class"] == "SiLU"
+    assert len(json.loads(run("--json")[1])) == len(KNOWN)
+    assert run("SiLU", "--out", str(tmp_path)) == (0, f"{tmp_path / 'silu.py'}\n", "")
     assert (tmp_path / "silu.py").read_text() == (FOLDER / "silu.py").read_text()
-    for bad, why in (
+    for arguments, why in (
         (("SiLo",), "did you mean"),
         (("--out", "x"), "give its NAME"),
         (("SiLU", "--out", "/dev/null/x"), "cannot be written"),
     ):
-        done = run(*bad)
-        assert done.returncode == 2
-        assert why in " ".join(done.stderr.replace("│", " ").split())
+        code, out, error = run(*arguments)
+        assert (code, out) == (2, "")
+        assert why in error

@@ -189,7 +189,7 @@ def test_what_is_no_study_is_a_sentence(tmp_path, make):
     [
         pytest.param(["warm_start.study=nowhere"], "nowhere is not a study's directory"),
         pytest.param(["warm_start.study=old", "model.width=8"], "model.width was 4, now it is 8"),
-        (["warm_start.functions=[swich]"], "warm_start.functions: unknown name 'swich'"),
+        (["warm_start.functions=[swich]"], "warm_start.functions: unknown activation 'swich'; did you mean 'Swish'"),
         (["warm_start.functions=[x1 * x2]"], "only input is x"),
         (["warm_start.study=old", "warm_start.top=0"], "greater than 0"),
         (["warm_start.stduy=old"], "did you mean 'study'?"),
