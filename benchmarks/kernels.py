@@ -26,7 +26,7 @@ from torch import Tensor
 from nas.activation import Activation
 from search_spaces.compile import ExpressionActivation
 from search_spaces.parser import parse
-from trainers.environment import environment
+from trainers.environment import environment, keep_freed_memory
 from trainers.run import pick_device
 
 CHANNELS = 64
@@ -169,6 +169,7 @@ def main() -> None:
         function, dtype, way = json.loads(args.peak)
         print(peak(function, dtype, way, args, device))
         return
+    keep_freed_memory()  # or page faults, which hit now one way and now another, would be most of what is measured
     rows = [row for function in args.functions for dtype in DTYPES for row in speeds(function, dtype, args, device)]
     for row in rows:
         row["memory"] = peak_elsewhere(row, args)
