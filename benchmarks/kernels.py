@@ -5,7 +5,8 @@
 Each way takes turns with F.silu, so that whatever else the machine does hits both; a figure is the shortest of the
 repeats, and "x silu" the speed to F.silu's in the same turns and dtype. Memory is by how much the peak of a process of
 its own (of torch's allocator on a GPU) exceeds what it held before a forward and a backward pass, in sizes of the
-input. GB/s counts what has to be read and written: x and y forward; x, dy and dx backward.
+input. What compiled code takes to load counts in it. GB/s counts what has to be read and written: x and y forward; x,
+dy and dx backward.
 """
 
 from __future__ import annotations
