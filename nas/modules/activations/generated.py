@@ -29,6 +29,7 @@ _FLAGS = (
     "-lmvec",
     "-lm",
 )
+_ATTEMPTS = (_FLAGS, tuple(flag for flag in _FLAGS if flag != "-fopenmp"))  # with threads, else without
 _PARTS = '#include "bf16.h"\n#include "pieces.h"\n#include "operators.h"\n{text}\n#include "loops.h"\n'
 
 
@@ -40,7 +41,7 @@ class Kernel:
     """
 
     def __init__(self, text: str) -> None:
-        library = build("kernel", _PARTS.format(text=text), [_FLAGS])
+        library = build("kernel", _PARTS.format(text=text), _ATTEMPTS)
         self._forward = {dtype: _function(library, f"forward_{name}", 3) for dtype, name in DTYPES.items()}
         self._backward = {dtype: _function(library, f"backward_{name}", 5) for dtype, name in DTYPES.items()}
 
