@@ -71,7 +71,7 @@ np.savez("mine.npz", images=x[:300], labels=y[:300], test_images=x[300:400], tes
         pytest.param(
             "data", ["data={name: npz, root: mine.npz}", "model={name: resnet8, width: 4}"], marks=pytest.mark.slow
         ),
-        ("model", ["model={name: mlp, hidden: 16}"]),
+        pytest.param("model", ["model={name: mlp, hidden: 16}"], marks=pytest.mark.slow),
         pytest.param("strategy", ["strategy=hill_climbing", "model.width=4"], marks=pytest.mark.slow),
     ],
 )

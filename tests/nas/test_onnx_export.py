@@ -26,7 +26,7 @@ def operators(path):
     return [node.op_type for node in onnx.load(path).graph.node]
 
 
-@pytest.mark.parametrize("name", ["SiLU", "GELU", "Mish", "xIELU", "2017: sinc(x) + x", "2017: x asinh(x)^2", "CELU"])
+@pytest.mark.parametrize("name", ["GELU", "xIELU", "2017: sinc(x) + x"])
 def test_known_functions(name, tmp_path):
     act = nas.load(name)
     path = nas.to_onnx(act, torch.randn(2, 3, 4), tmp_path / "act.onnx")

@@ -85,7 +85,10 @@ TEXTS = [
 ]
 
 
-@pytest.mark.parametrize("text", TEXTS)
+QUICK = {"sigmoid(x)", "softplus(x)", "sinc(x)", "pow(x, beta)", "max(x, 0)", "max(alpha * x, beta * tanh(x)) ** alpha"}
+
+
+@pytest.mark.parametrize("text", [t if t in QUICK else pytest.param(t, marks=pytest.mark.slow) for t in TEXTS])
 def test_every_kernel_compiles_for_a_gpu(text):
     """To machine code of compute capability 9.0, by the compiler that Triton brings, without float64 in it."""
     from triton.backends.compiler import GPUTarget
