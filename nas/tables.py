@@ -49,9 +49,10 @@ def leaderboard_note(rows: pd.DataFrame) -> str:
         race = " and ".join(f"{int(n)} {_STAGES[str(stage)][0]}" for stage, n in races.items())
         if list(races.index) == ["retrain"]:
             race = f"{int(races.iloc[0])}"
+        race += " function" if races.max() == 1 else " functions"
         text += (
             f" vs ReLU: {difference} ± 95 % interval over matched seeds. sure: better or worse by a paired t test with "
-            f"Holm's correction for {race} functions (p < {SURE}), else how many seeds would show it, if it is as "
+            f"Holm's correction for {race} (p < {SURE}), else how many seeds would show it, if it is as "
             "large as it looks."
         )
     return text + (" Bold cost: no function is both better and cheaper." if _costs(rows) else "")
