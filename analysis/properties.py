@@ -55,6 +55,7 @@ def properties(expression: Expression, sympy_seconds: float = SYMPY_SECONDS) -> 
     f.limits = ask("limits", f.expression, sympy_seconds)
     checks: tuple[Callable[[Function], Property], ...] = (
         swish_family,
+        self_gated,
         parity,
         monotonicity,
         bounds,
@@ -218,12 +219,20 @@ def slope_moment(f: Function) -> Property:
 
 
 def swish_family(f: Function) -> Property:
-    """Self-gated x g(x) with g bounded, g(-inf) = 0, and g(+inf) finite and > 0; or the reflection -f(-x) of one."""
-    for sign, answer in ((1, "yes"), (-1, "yes, reflected: -f(-x) is a member")):
+    """Self-gated, and with a dip: what a leaderboard calls by that name."""
+    if is_swish_like(f.expression):
+        return Property("Swish family", "yes")
+    gated = self_gated(f).value.startswith("yes")
+    return Property("Swish family", f"no: {'it has no dip that vanishes' if gated else 'it is not self-gated'}")
+
+
+def self_gated(f: Function) -> Property:
+    """x g(x) with g bounded, g(-inf) = 0, and g(+inf) finite and > 0; or the reflection -f(-x) of one."""
+    for sign, answer in ((1, "yes"), (-1, "yes, reflected: -f(-x) is")):
         reason = _not_gated(f, sign)
         if reason is None:
-            return Property("Swish family", answer)
-    return Property("Swish family", f"no: {_not_gated(f, 1)}")
+            return Property("self-gated", answer)
+    return Property("self-gated", f"no: {_not_gated(f, 1)}")
 
 
 def is_swish_like(expression: Expression) -> bool:
@@ -238,9 +247,9 @@ def is_swish_like(expression: Expression) -> bool:
             f.scale = float(np.sqrt(np.mean(f(_NORMAL[::100]) ** 2)))
             if not (0 < f.scale < math.inf) or not np.isfinite(f(DENSE)).all():
                 return False
-            family = swish_family(f).value
-            closed = -f(points) if "reflected" in family else f(-points)
-        if family.startswith("yes") and closed.min() < -0.01 * f.scale and abs(closed[-1]) < 0.01 * f.scale:
+            gated = self_gated(f).value
+            closed = -f(points) if "reflected" in gated else f(-points)
+        if gated.startswith("yes") and closed.min() < -0.01 * f.scale and abs(closed[-1]) < 0.01 * f.scale:
             return True
     return False
 

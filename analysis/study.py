@@ -112,6 +112,12 @@ def objective_of(config: Mapping[str, Any]) -> str:
     return str(config.get("search", {}).get("objective", "val_accuracy"))
 
 
+def is_evaluation(config: Mapping[str, Any]) -> bool:
+    """Whether a study was of functions that were given (``nas eval``), and nothing was searched."""
+    search = config.get("search")
+    return isinstance(search, Mapping) and search.get("trials") == 0
+
+
 def together(studies: Sequence[Study], wanted: Wanted, sort: str = "rank", setting: str | None = None) -> pd.DataFrame:
     """The leaderboards of several studies as one, with the column ``run`` if they are several.
 

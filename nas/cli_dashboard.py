@@ -32,5 +32,5 @@ def dashboard(
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] not in ("dash", "flask", "plotly", "werkzeug"):
             raise
-        raise MissingDash("the dashboard needs Dash; install it with: pip install 'nas[dashboard]'") from error
+        raise MissingDash("the dashboard needs Dash; install it with: pip install 'dash>=4.4'") from error
     serve(runs or [Path("runs")], port, open, lambda line: typer.echo(line, err=True))

@@ -10,33 +10,26 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from nas.shipped import shipped_configs
+from nas.shipped import shipped_comparisons, shipped_searches
 
 _HERE = Path(__file__).parent
-_COMPARISON = re.compile(r"^variants:", re.MULTILINE)
 _REGISTERED = re.compile(r'^@(?:strategies|spaces)\.register\("(\w+)"\)', re.MULTILINE)
 _ONE_WORD = re.compile(r"[\w^+-]+")
 
 
 def experiments(incomplete: str) -> list[str]:
     """Shipped configurations of searches, and YAML files."""
-    return _configurations(incomplete, comparisons=False)
+    return [*_beginning(incomplete, shipped_searches()), *_files(incomplete)]
 
 
 def comparisons(incomplete: str) -> list[str]:
     """Shipped configurations for ``nas compare``, and YAML files."""
-    return _configurations(incomplete, comparisons=True)
-
-
-def _configurations(incomplete: str, comparisons: bool) -> list[str]:
-    shipped = shipped_configs().items()
-    chosen = [name for name, path in shipped if bool(_COMPARISON.search(_read(path))) == comparisons]
-    return [*_beginning(incomplete, chosen), *_files(incomplete)]
+    return [*_beginning(incomplete, shipped_comparisons()), *_files(incomplete)]
 
 
 def functions(incomplete: str) -> list[str]:
-    """Named functions, and the best ones of runs: RUN:1."""
-    return [*zoo(incomplete), *(f"{run}:1" for run in runs(incomplete))]
+    """Named functions, and the best finds of runs: RUN:best."""
+    return [*zoo(incomplete), *(f"{run}:best" for run in runs(incomplete))]
 
 
 def zoo(incomplete: str) -> list[str]:

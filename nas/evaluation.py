@@ -14,6 +14,7 @@ from nas.config import ExperimentConfig, load_config
 from nas.loading import find_expression
 from nas.runs import Run
 from nas.search import RETRAIN
+from nas.shipped import shipped_configs
 from search_spaces.equivalence import rejection
 from trainers.run import screened
 
@@ -38,7 +39,7 @@ def evaluation_config(
     """The configuration of a study that trains these functions only, and the baselines.
 
     Args:
-        functions: formulas, known names or ``RUN:RANK``.
+        functions: formulas, known names, ``RUN:best`` or ``RUN:RANK``.
         source: a configuration's name or file; its space and strategy have no part in it.
         overrides: of its keys.
         seeds: trainings of each; None for the configuration's ``retrain.seeds``.
@@ -46,9 +47,12 @@ def evaluation_config(
 
     Raises:
         ParseError, LoadError, StoreError: what is given is no function.
-        EvaluationError: it is one that cannot work.
+        EvaluationError: it is one that cannot work, or a configuration.
         ConfigError: all that is wrong with the configuration.
     """
+    for text in functions:
+        if text in shipped_configs() or text.endswith((".yaml", ".yml")):
+            raise EvaluationError(f"{text} is a configuration, which comes second: nas eval FUNCTION {text}")
     expressions = [find_expression(text) for text in functions]
     reasons = [rejection(expression) for expression in expressions]
     faults = [

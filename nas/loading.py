@@ -37,7 +37,8 @@ def load(
 
     Args:
         source: a name of the zoo (``nas zoo`` lists them), such as ``"GELU"``; an exported ``.py`` file, or its
-            ``.json`` card; ``"RUN:1"``, the first of a study's leaderboard, which may be a baseline; or a formula.
+            ``.json`` card; ``"RUN:best"``, the best function that a search found; ``"RUN:2"``, the second of its
+            leaderboard as it is now, which may be a baseline; or a formula.
         parameters: a file with values of the learnable parameters: ``.safetensors``, or ``.pt`` with a state dict.
         channels, channel_dim, settings: as of :class:`nas.Activation`.
 
@@ -58,16 +59,16 @@ def find_expression(source: str | Path) -> Expression:
     if path.suffix in (".py", ".json"):
         return _exported(path)
     if _holds_a_study(path):
-        raise LoadError(f"{text} is a study; its best function is {text}:1")
-    run, colon, rank = text.rpartition(":")
-    if colon and rank.isascii() and rank.isdigit():
-        return _ranked(Path(run), int(rank))
+        raise LoadError(f"{text} is a study; its best find is {text}:best")
+    run, colon, place = text.rpartition(":")
+    if colon and (place == "best" or (place.isascii() and place.isdigit())):
+        return _placed(Path(run), place)
     try:
         return as_expression(text)
     except ParseError as error:
         if "/" in text and not set(text) & set("()*+ "):
             raise LoadError(
-                f"there is no {text}; give a file, RUN:1, a name that nas zoo lists, or a formula"
+                f"there is no {text}; give a file, RUN:best, a name that nas zoo lists, or a formula"
             ) from error
         raise
 
@@ -79,15 +80,22 @@ def _holds_a_study(path: Path) -> bool:
         return False
 
 
-def _ranked(run: Path, rank: int) -> Expression:
+def _placed(run: Path, place: str) -> Expression:
+    """The function of a leaderboard with that rank, or the first that is not a mere baseline."""
     from analysis.leaderboard import leaderboard
     from analysis.store import Store
 
     with Store.open(run) as store:
         rows = leaderboard(store)
-    if not 1 <= rank <= len(rows):
-        raise LoadError(f"{run} has ranks 1 to {len(rows)}, got {rank}")
-    return parse(str(rows.loc[rows["rank"] == rank, "expression"].iloc[0]))
+    if place == "best":
+        chosen = rows[rows["found"] & (rows["state"] == "COMPLETE")]
+        if chosen.empty:
+            raise LoadError(f"{run} has found no function yet: none of a search has completed its training")
+    else:
+        chosen = rows[rows["rank"] == int(place)]
+        if chosen.empty:
+            raise LoadError(f"{run} has ranks 1 to {len(rows)}, got {place}; its best find is {run}:best")
+    return parse(str(chosen["expression"].iloc[0]))
 
 
 def _exported(path: Path) -> Expression:

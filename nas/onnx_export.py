@@ -70,7 +70,9 @@ def _need_packages() -> None:
         import onnxruntime  # noqa: F401
         import onnxscript  # noqa: F401
     except ImportError as error:
-        raise OnnxError(f"{error.name} is not installed; ONNX files need: pip install 'nas[onnx]'") from error
+        raise OnnxError(
+            f"{error.name} is not installed; ONNX files need: pip install onnx onnxscript onnxruntime"
+        ) from error
 
 
 def _check_opset(opset: int) -> None:

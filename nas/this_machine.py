@@ -212,21 +212,27 @@ def ray() -> Finding:
     return Finding("Ray", about, faults=faults)
 
 
+_ONNX = ("onnx", "onnxscript", "onnxruntime")
 EXTRAS = {
-    "cluster": (("aiohttp", "grpc"), "nas submit, and ray:// addresses"),
-    "dashboard": (("dash",), "nas dashboard"),
-    "onnx": (("onnx", "onnxscript", "onnxruntime"), "nas export --onnx, and nas.to_onnx"),
-    "mlflow": (("mlflow",), "loggers=[mlflow]"),
-    "wandb": (("wandb",), "loggers=[wandb]"),
+    "cluster": (("aiohttp", "grpc"), "nas submit, and ray:// addresses", "'ray[client,default]'"),
+    "dashboard": (("dash",), "nas dashboard", "dash"),
+    "onnx": (
+        ("onnx", "onnxscript", "onnxruntime"),
+        "nas export --onnx, and nas.to_onnx",
+        "onnx onnxscript onnxruntime",
+    ),
+    "mlflow": (("mlflow",), "loggers=[mlflow]", "mlflow-skinny"),
+    "wandb": (("wandb",), "loggers=[wandb]", "wandb"),
 }
-"""By name: the modules that it brings, and what needs it."""
+"""By name: the modules that it brings, what needs it, and the packages. These are named rather than the extra, since
+the package index knows another project as nas."""
 
 
 def extras() -> Finding:
     """What is optional."""
     missing = {
-        name: f"no {name}: {use} {'need' if ' and ' in use else 'needs'} it; pip install 'nas[{name}]'"
-        for name, (modules, use) in EXTRAS.items()
+        name: f"no {name}: {use} {'need' if ' and ' in use else 'needs'} it; pip install {packages}"
+        for name, (modules, use, packages) in EXTRAS.items()
         if any(find_spec(module) is None for module in modules)
     }
     here = [name for name in EXTRAS if name not in missing]

@@ -13,6 +13,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from analysis.wording import kind, of_kind, shown, unit
 from search_spaces.registry import nearest
 
 FOLDER = Path(str(files("nas.modules.activations") / "zoo"))
@@ -92,6 +93,20 @@ def _result(result: dict[str, Any]) -> str:
     return f"{100 * result['vs_relu']:+.1f} ± {100 * result['vs_relu_ci95']:.1f}"
 
 
+def _confirmed(result: dict[str, Any]) -> str:
+    """A function on a test set: mean and standard deviation over seeds, and what that is to ReLU."""
+    metric = result["metric"]
+    text = (
+        f"{shown(result['mean'], metric)} ± {shown(result['std'], metric)} {of_kind(kind(metric)).rpartition(', ')[2]} "
+        f"over {result['seeds']} seeds, test set of {result['data']}"
+    )
+    if result["vs_relu_holm"] is None:
+        return text
+    half = shown(result["vs_relu_ci95"], metric)
+    difference = f"{shown(result['vs_relu'], metric, sign=True)} ± {half} {unit(metric)}"
+    return f"{text}; {difference} to ReLU, p = {result['vs_relu_holm']:.2g} (Holm)"
+
+
 def as_card(card: dict[str, Any]) -> Group:
     """One of them, for a terminal."""
     grid = Table.grid(padding=(0, 2))
@@ -112,6 +127,8 @@ def as_card(card: dict[str, Any]) -> Group:
         rows[result["task"]] = (
             f"{100 * result['mean']:.1f} ± {100 * result['std']:.1f} % over {result['seeds']} seeds{spread}"
         )
+    for result in card["confirmed"]:
+        rows[result["setting"]] = _confirmed(result)
     for name, text in rows.items():
         grid.add_row(name, Text(str(text)))
     return Group(grid)

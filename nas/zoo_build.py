@@ -1,4 +1,4 @@
-"""Writes the zoo: python -m nas.zoo_build [--tables tables] [--folder nas/modules/activations/zoo]
+"""Writes the zoo: python -m nas.zoo_build [--tables tables] [--studies docs/studies] [--keep-costs]
 
 For who changes the known functions, the exporter or the tables; the files are part of the package. A card holds
 
@@ -6,6 +6,9 @@ For who changes the known functions, the exporter or the tables; the files are p
   (nodes), ``source`` (who published it) and ``sha256`` of the module;
 - ``results``: for each table that has the function, ``task``, ``seeds``, ``mean`` and ``std`` of the validation
   accuracy, and the difference to ReLU over matched seeds, ``vs_relu``, with the half width of its 95 % interval of t;
+- ``confirmed``: for each published study and setting that confirmed the function, ``study``, ``setting``, ``model``,
+  ``data``, ``seeds``, ``metric`` (on the test set), its ``mean`` and ``std``, and ``vs_relu``, ``vs_relu_ci95`` and
+  ``vs_relu_holm`` as the study's leaderboard has them;
 - ``cost``: ``x_silu``, forward and backward of ``nas.Activation`` by F.silu's time, and where that was ``measured``.
 """
 
@@ -14,6 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +27,14 @@ import torch
 import torch.nn.functional as F
 from scipy import stats
 
+from analysis.study import Study
+from analysis.trials import to_records
 from nas.activation import Activation
 from nas.export import sha256
 from nas.exported import class_name, module_source, self_check
 from nas.zoo import FOLDER
 from search_spaces.expression import params, size
-from search_spaces.known import KNOWN
+from search_spaces.known import KNOWN, recognize
 from search_spaces.parser import parse
 from search_spaces.sympy_bridge import ask
 
@@ -74,12 +80,17 @@ CLASSES = {
 """Names that make no identifier by themselves."""
 
 
-def build(folder: Path, tables: Path, measured: str) -> None:
+def build(folder: Path, tables: Path, studies: Path, measured: str | None) -> None:
+    """Write all modules and cards. Costs are those of the cards that are there, unless ``measured`` says where."""
     folder.mkdir(parents=True, exist_ok=True)
     results = [task_results(path) for path in sorted(tables.glob("*_cifar10"))]
+    confirmed = [row for path in sorted(studies.glob("*/study.db")) for row in study_results(path.parent)]
     made = {}
     for order, name in enumerate(KNOWN):
-        card = _write(folder, name, order, [found[name] for found in results if name in found], measured)
+        card = _write(folder, name, order, measured)
+        card["results"] = [found[name] for found in results if name in found]
+        card["confirmed"] = [row for key, row in confirmed if key == name]
+        (folder / f"{card['module']}.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
         made[card["class"]] = card["module"]
     imports = (f"from nas.modules.activations.zoo.{module} import {cls} as {cls}\n" for cls, module in _sorted(made))
     text = '"""Known activation functions as modules; ``nas zoo`` lists them. Written by nas.zoo_build."""\n\n'
@@ -101,13 +112,18 @@ def about(name: str) -> str:
     return f"{name}{f': {source}' if source else ''}.\n"
 
 
-def _write(folder: Path, name: str, order: int, results: list[dict[str, Any]], measured: str) -> dict[str, Any]:
+def _write(folder: Path, name: str, order: int, measured: str | None) -> dict[str, Any]:
+    """The module, and all of its card but for what it is worth."""
     expression = parse(KNOWN[name])
     cls, text = module_of(name)
     path = folder / f"{cls.lower()}.py"
     path.write_text(text, encoding="utf-8")
     self_check(path, cls, expression)
-    card = {
+    if measured is None:
+        cost = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["cost"]
+    else:
+        cost = {"x_silu": round(relative_cost(name), 2), "measured": measured}
+    return {
         "name": name,
         "class": cls,
         "module": path.stem,
@@ -117,12 +133,11 @@ def _write(folder: Path, name: str, order: int, results: list[dict[str, Any]], m
         "parameters": list(params(expression)),
         "complexity": size(expression),
         "source": about(name).strip().rstrip(".").partition(": ")[2] if not name.startswith("2017") else _PAPER,
-        "results": results,
-        "cost": {"x_silu": round(relative_cost(name), 2), "measured": measured},
+        "results": [],
+        "confirmed": [],
+        "cost": cost,
         "sha256": sha256(path),
     }
-    path.with_suffix(".json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
-    return card
 
 
 def task_results(table: Path) -> dict[str, dict[str, Any]]:
@@ -137,6 +152,29 @@ def task_results(table: Path) -> dict[str, dict[str, Any]]:
         for number, name in names.items()
         if number in done and done[number].notna().all()
     }
+
+
+def study_results(path: Path) -> list[tuple[str, dict[str, Any]]]:
+    """What a published study confirmed, in each setting: names of known functions, with an entry of their cards."""
+    found = []
+    with Study(path) as study:
+        settings: dict[str | None, Any] = {None: study.config}
+        settings |= {name: study.about["settings"][name] for name in study.settings}
+        for setting, config in settings.items():
+            rows = study.leaderboard(setting=setting)
+            for row in to_records(rows[rows["stage"] == "confirm"]):
+                name = recognize(parse(row["expression"]))
+                if name is not None:
+                    found.append((name, _confirmed(path.name, setting or config["name"], config, row)))
+    return found
+
+
+def _confirmed(study: str, setting: str, config: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, Any]:
+    where = {"study": study, "setting": setting, "model": config["model"]["name"], "data": config["data"]["name"]}
+    numbers = {"mean": row["value"], "std": row["value_std"]}
+    numbers |= {key: row[key] for key in ("vs_relu", "vs_relu_ci95", "vs_relu_holm")}
+    rounded = {key: None if value is None else round(value, 4) for key, value in numbers.items()}
+    return {**where, "metric": row["metric"], "seeds": row["n_seeds"], **rounded}
 
 
 def figures(values: pd.Series, relu: pd.Series | None) -> dict[str, Any]:
@@ -172,10 +210,12 @@ def relative_cost(name: str, elements: int = 1_000_000, rounds: int = 25) -> flo
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tables", type=Path, default=Path("tables"))
+    parser.add_argument("--studies", type=Path, default=Path("docs/studies"))
     parser.add_argument("--folder", type=Path, default=FOLDER)
     parser.add_argument("--measured", default="float32, 1,000,000 values, one core of an AMD EPYC")
+    parser.add_argument("--keep-costs", action="store_true", help="of the cards that are there, for a busy machine")
     args = parser.parse_args()
-    build(args.folder, args.tables, args.measured)
+    build(args.folder, args.tables, args.studies, None if args.keep_costs else args.measured)
 
 
 if __name__ == "__main__":

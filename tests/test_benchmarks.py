@@ -103,6 +103,7 @@ def test_modules_measures_time_and_memory_of_each_case():
     assert found["rows"][0]["speed_to_plain"] == 1
 
 
+@pytest.mark.slow
 def test_kernels_compares_every_way():
     sizes = ("--elements", "131072", "--repeats", "1", "--threads", "1")
     done = run("kernels.py", *sizes, "--functions", "SiLU", "--json")

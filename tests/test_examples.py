@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import json
 import subprocess
@@ -11,6 +12,10 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
+
+from analysis.store import Record, Store
+from nas.config import load_config
+from trainers.run import run_trial
 
 FILE = Path(__file__).parent.parent / "examples" / "swap_activation.py"
 SHORT = ["--seeds", "2", "--steps", "12", "--train-steps", "12", "--new", "tanh"]
@@ -71,3 +76,26 @@ def test_the_interval_is_students(example):
     values = torch.randn(10, generator=torch.Generator().manual_seed(0)).tolist()
     mean, deviation = sum(values) / 10, torch.tensor(values).std().item()
     assert example.interval(values) == f"{mean:+.3f} ± {2.262157 * deviation / 10**0.5:.3f}"
+
+
+def test_learned_parameters_are_those_of_the_same_training(tmp_path):
+    """The network that is trained again ends with the accuracy that the study has, and its parameters have moved."""
+    config = load_config("digits", ["model.width=4", "trial.epochs=1", "trial.param_shape=scalar", "pruning=null"])
+    trial = config.full_trial(1, "confirm", "beta * x * sigmoid(x)", 4, "fp32")
+    trial = dataclasses.replace(trial, score_on="test")
+    with Store.create(tmp_path, config.model_dump(mode="json")) as store:
+        store.launch(Record(trial, "key", "beta * x * sigmoid(x)", None, None, None))
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            result = run_trial(trial, lambda metrics: False)
+        finally:
+            torch.set_num_threads(threads)
+        store.finish(1, result)
+    words = [sys.executable, str(FILE.with_name("learned_parameters.py")), str(tmp_path), "--json"]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["test_accuracy"] == result.metrics["test_accuracy"]
+    assert len(found["places"]) == 7  # a ResNet-8 has as many activations
+    assert all(values["beta"] != 1 for values in found["places"].values())

@@ -10,7 +10,7 @@ import yaml
 
 from analysis.leaders import Leaders
 from analysis.report.parts import Section, Table
-from analysis.study import Study
+from analysis.study import Study, is_evaluation
 from analysis.wording import label, shorten
 
 
@@ -22,14 +22,19 @@ def searched(study: Study) -> tuple[tuple[str, str], ...]:
     spared = [f"{proposals[name]} {name}" for name in ("duplicates", "filtered") if proposals.get(name)]
     stages = {stage: part["function_key"].nunique() for stage, part in study.trials.groupby("stage")}
     confirmed = stages.get("confirm", 0)
+    given = is_evaluation(config)
     facts = [
-        ("Space", _component(config, "space")),
-        ("Strategy", _component(config, "strategy")),
+        ("Functions", "given: nothing was searched" if given else ""),
+        ("Space", "" if given else _component(config, "space")),
+        ("Strategy", "" if given else _component(config, "strategy")),
         ("Model", _component(config, "model")),
         ("Data", _component(config, "data")),
         ("Objective", label(study.objective)),
         ("Budget", _budget(trial, search, config.get("pruning"))),
-        ("Trained", f"{len(study.trials):,} trainings; {stages.get('search', 0):,} functions searched"),
+        (
+            "Trained",
+            f"{len(study.trials):,} trainings" + ("" if given else f"; {stages.get('search', 0):,} functions searched"),
+        ),
         ("Retrained", f"{stages.get('retrain', 0):,} functions, with fresh seeds" if stages.get("retrain") else ""),
         ("Confirmed", f"{confirmed:,} functions, on the test set" if confirmed else "none: the test set was not used"),
         ("Not trained", ", ".join(spared)),

@@ -13,7 +13,7 @@ import pandas as pd
 
 from analysis.comparisons import REFERENCES, SURE, outcome
 from analysis.stats import noise, probability_best
-from analysis.study import Study
+from analysis.study import Study, is_evaluation
 from analysis.wording import as_number, factor, label, likeness, part, prose, shorten, shown, unit
 from trainers.trial import DIRECTIONS
 
@@ -49,7 +49,7 @@ def verdict(study: Study, board: pd.DataFrame) -> Verdict:
         )
     leader = found.iloc[0]
     outcomes = {name: outcome(leader, column) for column, name in REFERENCES.items() if leader["name"] != name}
-    reasons = [_who(leader), *(_difference(leader, column, name) for column, name in REFERENCES.items())]
+    reasons = [_who(study, leader), *(_difference(leader, column, name) for column, name in REFERENCES.items())]
     results = contenders(study, complete, leader)
     reasons += [_above(leader, complete), _noise(results, leader), _chance(results, leader)]
     answer, advice = _answer(study, leader, outcomes)
@@ -100,12 +100,13 @@ def _advice_better(study: Study, leader: pd.Series, rest: list[str]) -> str:
     return f"It is worth a try{also} {where}; it was better than ReLU in {tried}{'' if 'ReLU' in rest else ', too'}."
 
 
-def _who(leader: pd.Series) -> str:
+def _who(study: Study, leader: pd.Series) -> str:
     like = f" ({shorten(like, 80)})" if (like := likeness(leader)) else ""
     seeds, value = int(leader["n_seeds"]), shown(leader["value"], leader["metric"])
     mark = label(leader["metric"]).partition(",")[2]
+    best = "best of the functions given" if is_evaluation(study.config) else "best function that the search found"
     return (
-        f"The best function that the search found is {shorten(leader['formula'], 200)}{like}: "
+        f"The {best} is {shorten(leader['formula'], 200)}{like}: "
         f"{prose(leader['metric'])} {value}{mark} over {seeds} seed{'s' * (seeds != 1)}, judged "
         f"{_JUDGED.get(leader['stage'], '').format(part=part(leader['metric']))}."
     )

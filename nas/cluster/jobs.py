@@ -1,7 +1,7 @@
 """Hands a search over to a cluster by Ray Jobs, so that the machine it was given from can be closed.
 
 The search then runs on the cluster's head, with its store there; our packages and the configuration travel with the
-job. Needs ``ray[default]``: pip install 'nas[cluster]'.
+job. Needs ``ray[default]``, which the extra ``cluster`` brings.
 """
 
 from __future__ import annotations

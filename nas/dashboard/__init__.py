@@ -1,1 +1,1 @@
-"""A study in the browser, live: ``nas dashboard``. Needs Dash, which ``pip install 'nas[dashboard]'`` brings."""
+"""A study in the browser, live: ``nas dashboard``. Needs Dash, which the extra ``dashboard`` brings."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from analysis.study import is_evaluation
 from analysis.trials import to_records
 from analysis.wording import kind, prose
 from nas.dashboard.elements import badge, counted, formula_link, pick, spread
@@ -42,10 +43,13 @@ def summarize(study: Snapshot) -> Summary:
     rows = to_records(complete.head(1))
     finds = to_records(complete[complete["found"].astype(bool)].head(1))
     later = [f"{stages[stage]:,} {word}" for stage, word in _LATER.items() if stages.get(stage)]
+    searched = (
+        [] if is_evaluation(config) else [f"{done:,} of {_number(wanted)} searched" if wanted else f"{done:,} searched"]
+    )
     return Summary(
         state=_state(study, done, wanted),
         task=task(config),
-        searched=", ".join([f"{done:,} of {_number(wanted)} searched" if wanted else f"{done:,} searched", *later]),
+        searched=", ".join([*searched, *later]),
         trials=counted({str(state): int(n) for state, n in trials["state"].value_counts().items()}),
         best=rows[0] if rows else None,
         find=finds[0] if finds and finds != rows else None,
@@ -57,6 +61,10 @@ _LATER = {"retrain": "retrainings", "confirm": "confirmations"}
 
 def task(config: dict[str, Any]) -> str:
     """``surrogate over swish2017, resnet8 on digits``, as far as it is known."""
+    if is_evaluation(config):
+        return "functions that were given, {} on {}".format(
+            *(pick(config, part, "name") or "?" for part in ("model", "data"))
+        )
     names = [pick(config, part, "name") or "?" for part in ("strategy", "space", "model", "data")]
     return "{} over {}, {} on {}".format(*names)
 

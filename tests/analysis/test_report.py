@@ -19,6 +19,7 @@ from analysis.report.html import html
 from analysis.report.markdown import code, escaped, write_markdown
 from analysis.report.parts import Table
 from analysis.report.verdict import verdict
+from analysis.study import Study
 from nas.cli import main
 from tests import made_studies
 from tests.made_reports import made_study, repeated, searched
@@ -242,3 +243,15 @@ def test_mistakes_are_one_sentence(tmp_path, nas, arguments, sentence):
     code, said = nas("report", *(argument.format(tmp_path) for argument in arguments))
     assert code == 2
     assert sentence in " ".join(said.split())
+
+
+def test_functions_that_were_given_are_no_search(tmp_path):
+    given = ["search.trials=0", "retrain.top=0", "retrain.functions=['x * tanh(x)']", "baselines=[ReLU, SiLU]"]
+    made_studies.study(tmp_path / "mine", *given)
+    with Study(tmp_path / "mine") as study:
+        report = make_report(study)
+    facts = dict(report.searched)
+    assert facts["Functions"] == "given: nothing was searched"
+    assert not {"Space", "Strategy"} & facts.keys()
+    assert facts["Trained"] == "3 trainings"
+    assert any(reason.startswith("The best of the functions given is x * tanh(x)") for reason in report.verdict.reasons)

@@ -60,7 +60,7 @@ def complete(line: str, **extra: str) -> subprocess.CompletedProcess:
         ("nas compare pos", ["positions"]),
         ("nas compare dig", [""]),
         ("nas show SiL", ["SiLU"]),
-        ("nas eval runs/", ["runs/first:1", "runs/second:1"]),
+        ("nas eval runs/", ["runs/first:best", "runs/second:best"]),
         ("nas eval SiLU pyd", ["pydoc_gpt"]),
         ("nas eval SiLU digits --and Mi", ["Mish"]),
         ("nas zoo Soft", ["Softplus"]),

@@ -10,11 +10,12 @@ import torch
 from safetensors.torch import save_file
 
 import nas
+from analysis.store import Store
 from nas.export import sha256
 from nas.loading import LoadError
 from nas.zoo import FOLDER, copy_to, find
 from search_spaces.parser import ParseError
-from tests.made_studies import study
+from tests.made_studies import settings, study
 
 X = torch.linspace(-3, 3, 24).view(2, 3, 4)
 
@@ -37,8 +38,26 @@ def test_by_place_in_a_run(tmp_path):
     torch.testing.assert_close(nas.load(f"{run}:1")(X), nas.Activation(best)(X))
     with pytest.raises(LoadError, match="ranks 1 to"):
         nas.load(f"{run}:99999")
-    with pytest.raises(LoadError, match=":1"):
+    with pytest.raises(LoadError, match=":best"):
         nas.load(run)
+
+
+def test_the_best_find_is_no_baseline(tmp_path):
+    """Of a study whose leaderboard begins with one."""
+    run = tmp_path / "run"
+    study(run, "search.trials=2", "baselines=[ReLU, SiLU, GELU, tanh]")
+    rows = nas.Study(run).leaderboard()
+    best = rows[rows["found"]].iloc[0]
+    assert best["rank"] > 1
+    torch.testing.assert_close(nas.load(f"{run}:best")(X), nas.Activation(best["expression"])(X))
+
+
+def test_a_study_without_a_find_says_so(tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    Store.create(run, settings().model_dump(mode="json")).close()
+    with pytest.raises(LoadError, match="has found no function yet"):
+        nas.load(f"{run}:best")
 
 
 def test_a_formula_may_be_longer_than_a_path():

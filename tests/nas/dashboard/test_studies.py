@@ -12,6 +12,7 @@ from analysis.store import Store
 from nas.dashboard import studies as module
 from nas.dashboard.studies import Snapshot, Studies, Trouble
 from nas.dashboard.summary import summarize
+from tests.made_studies import study
 from tests.nas.dashboard.studies import made, touch
 
 
@@ -127,3 +128,10 @@ def test_it_was_interrupted_if_trials_run_and_nobody_searches(tmp_path):
         db.execute("UPDATE trials SET state = 'RUNNING', finished = NULL, result = NULL WHERE id = 3")
     db.close()
     assert summarize(Studies([run]).get("tiny")).state == "interrupted"
+
+
+def test_functions_that_were_given_are_no_search(tmp_path):
+    study(tmp_path / "mine", "search.trials=0", "retrain.top=0", "retrain.functions=[x * tanh(x)]", "baselines=[ReLU]")
+    about = summarize(Studies([tmp_path / "mine"]).get("mine"))
+    assert about.task.startswith("functions that were given, ")
+    assert about.searched == "2 retrainings"
