@@ -8,6 +8,7 @@ from typing import Any, Literal
 import torch
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator
 
+from nas.shipped import shipped_comparisons
 from nas.yaml_config import ComponentConfig, ConfigError, Section, check, load_values
 from search_spaces.known import known_expression
 from search_spaces.parser import ParseError, parse
@@ -122,7 +123,7 @@ def load_comparison(name: str, overrides: list[str] | None = None) -> Comparison
     Raises:
         ConfigError: with all faults.
     """
-    values, source, faults = load_values(name, overrides)
+    values, source, faults = load_values(name, overrides, shipped_comparisons())
     if "variants" not in values:
         raise ConfigError(
             source, [f"variants: a comparison names its models; if it is a search, run nas search {name}"]

@@ -22,6 +22,7 @@ from nas.sections import (
     TrialConfig,
     WarmStartConfig,
 )
+from nas.shipped import shipped_searches
 from nas.strategies import Objective, Problem, Spectrum, Strategy, strategies
 from nas.yaml_config import ComponentConfig, ConfigError, Section, apply_override, check, load_values
 from search_spaces.known import known_expression
@@ -136,7 +137,7 @@ def load_config(name: str, overrides: list[str] | None = None) -> ExperimentConf
     Raises:
         ConfigError: with all faults.
     """
-    values, source, faults = load_values(name, overrides)
+    values, source, faults = load_values(name, overrides, shipped_searches())
     if "variants" in values:
         raise ConfigError(source, [f"this is a comparison of models, not a search; run nas compare {name}"])
     return _validated(values, source, faults)

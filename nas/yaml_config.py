@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import types
 import typing
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -53,14 +54,21 @@ def source_of(name: str) -> Path:
     return shipped_configs().get(name) or Path(name)
 
 
-def load_values(name: str, overrides: list[str] | None = None) -> tuple[dict[str, Any], str, list[str]]:
+def load_values(
+    name: str, overrides: list[str] | None, shipped: Iterable[str]
+) -> tuple[dict[str, Any], str, list[str]]:
     """The mapping in a YAML file or a shipped configuration, with overrides; where it is from; and what went wrong.
+
+    Args:
+        name: of either.
+        overrides: as ``a.b=value``.
+        shipped: those that the command takes, to be told if there is no such file.
 
     Raises:
         ConfigError: there is no such file, or it holds no mapping.
     """
     path = source_of(name)
-    values = read_yaml(path, f"no such file, nor a shipped configuration; {nearest(name, shipped_configs())}")
+    values = read_yaml(path, f"no such file, nor a shipped configuration; {nearest(name, shipped)}")
     return values, str(path), [fault for text in overrides or [] if (fault := apply_override(values, text))]
 
 
@@ -112,14 +120,39 @@ def check(model: type[S], values: dict[str, Any]) -> tuple[S | None, list[str]]:
 def _describe(error: dict[str, Any], root: type[BaseModel]) -> str:
     place = [str(part) for part in error["loc"]]
     if error["type"] == "extra_forbidden":
-        return f"unknown key {'.'.join(place)!r}; {nearest(place[-1], _keys_at(place[:-1], root))}"
+        return f"unknown key {'.'.join(place)!r}; {_hint(place, root)}"
     return f"{'.'.join(place)}: {describe_error(error)}"
+
+
+def _hint(place: list[str], root: type[BaseModel]) -> str:
+    """What an unknown key was meant to be: one of a section, given without it, or the near miss."""
+    inside = places(place[0], root) if len(place) == 1 else []
+    if inside:
+        return f"did you mean {' or '.join(map(repr, inside))}?"
+    return nearest(place[-1], _keys_at(place[:-1], root))
+
+
+def places(name: str, root: type[BaseModel]) -> list[str]:
+    """Keys of that name: the one at the top or, if there is none, those of sections, such as ``search.trials``."""
+    keys = list(root.model_fields)
+    for section, field in root.model_fields.items():
+        keys += [f"{section}.{key}" for key in _keys(_section(field.annotation))]
+    return [name] if name in keys else [key for key in keys if key.endswith(f".{name}")]
 
 
 def _keys_at(place: list[str], model: type[BaseModel]) -> list[str]:
     """Names of the keys that the section at this place knows."""
     for part in place:
         annotation = model.model_fields[part].annotation if part in model.model_fields else None
-        options = typing.get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
-        model = next((o for o in options if isinstance(o, type) and issubclass(o, BaseModel)), model)
-    return list(model.model_fields)
+        model = _section(annotation) or model
+    return _keys(model)
+
+
+def _section(annotation: Any) -> type[BaseModel] | None:
+    """The section that a key of this type holds, if it does."""
+    options = typing.get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
+    return next((o for o in options if isinstance(o, type) and issubclass(o, BaseModel)), None)
+
+
+def _keys(section: type[BaseModel] | None) -> list[str]:
+    return [] if section is None else list(section.model_fields)

@@ -65,7 +65,8 @@ def desk(tmp_path_factory):
         for name, text in files(page).items():
             (place / name).write_text(text)
     shutil.copy(ROOT / "configs" / "digits.yaml", place / "my_experiment.yaml")
-    (place / "tables").symlink_to(ROOT / "tables")
+    for name in ("tables", "docs"):
+        (place / name).symlink_to(ROOT / name)
     return place
 
 

@@ -64,6 +64,10 @@ def test_a_file_does_not_hide_a_shipped_configuration(tmp_path, monkeypatch):
     assert load_config("digits").name == "digits"
 
 
+def test_an_unknown_name_is_answered_with_the_searches():
+    assert faults(config="nope") == [f"no such file, nor a shipped configuration; known: {', '.join(sorted(SEARCHES))}"]
+
+
 def test_unreadable_names_are_refused():
     assert "cannot be read" in faults(config="x" * 300)[0]
 
@@ -96,6 +100,11 @@ def test_all_faults_in_one_go():
     ("override", "message"),
     [
         ("search.trails=3", "did you mean 'trials'"),
+        ("trials=5", "unknown key 'trials'; did you mean 'search.trials'?"),
+        ("rungs=[1]", "unknown key 'rungs'; did you mean 'pruning.rungs'?"),
+        ("seeds=2", "unknown key 'seeds'; did you mean 'retrain.seeds'?"),  # and not the near miss, seed
+        ("top=5", "unknown key 'top'; did you mean 'warm_start.top' or 'retrain.top'?"),
+        ("trial.trials=5", "unknown key 'trial.trials'; known: device, epochs"),
         ("space.name=swish2018", "unknown search space 'swish2018'; did you mean 'swish2017'?"),
         ("space.units=0", "units: Input should be greater than or equal to 1 (got 0)"),
         ("strategy.name=evolutoin", "did you mean 'evolution'"),

@@ -1,0 +1,88 @@
+"""The published studies: their stores are whole, and what the documents show of them is what they hold."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import shlex
+import sqlite3
+from collections import defaultdict
+from contextlib import closing
+
+import numpy as np
+import pytest
+from scipy import stats
+from statsmodels.stats.multitest import multipletests
+from typer.testing import CliRunner
+
+from analysis.store import Store
+from nas import Study
+from nas.cli import app
+from tests.documents import PAGES, ROOT, blocks
+
+STUDIES = sorted(path.parent for path in (ROOT / "docs" / "studies").glob("*/study.db"))
+SHOWN = [
+    pytest.param(block.text.splitlines(), id=f"{page.relative_to(ROOT)}: {block.text.splitlines()[0]}")
+    for page in PAGES
+    for block in blocks(page)
+    if block.text.startswith("$ nas leaderboard docs/studies/")
+]
+
+
+def test_there_are_studies():
+    assert STUDIES
+    assert len(SHOWN) >= 4
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.name)
+def test_a_study_is_whole_and_of_no_ones_machine(path):
+    with Store.open(path) as store:
+        assert not store.damage()
+        records = store.records()
+    assert all(record.result is not None for record in records)
+    assert {record.trial.data.options["root"] for record in records} == {"$DATASETS"}
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.name)
+def test_what_was_confirmed_is_what_its_trainings_say(path):
+    """Means, paired differences, intervals and Holm's p values, from the rows of SQLite."""
+    with closing(sqlite3.connect(f"file:{path / 'study.db'}?immutable=1", uri=True)) as db:
+        rows = db.execute("SELECT setting, function_key, known_name, seed, result FROM trials WHERE stage = 'confirm'")
+        results = [(*row[:-1], json.loads(row[-1])) for row in rows]
+    with Study(path) as study:
+        for setting in (None, *study.settings):
+            by_function, relu = defaultdict(dict), None
+            for _, key, name, seed, result in (row for row in results if row[0] == setting):
+                by_function[key][seed] = result["metrics"]
+                relu = key if name == "ReLU" else relu
+            table = study.leaderboard(setting=setting)
+            table = table[table["stage"] == "confirm"].set_index("function_key")
+            assert set(table.index) == set(by_function)
+            metric = table["metric"].iloc[0]
+            seeds = sorted(by_function[relu])
+            assert len(seeds) >= 5
+            values = {key: np.array([of[seed][metric] for seed in seeds]) for key, of in by_function.items()}
+            others = [key for key in values if key != relu]
+            tests = [stats.ttest_rel(values[key], values[relu]) for key in others]
+            holm = multipletests([test.pvalue for test in tests], method="holm")[1]
+            for key, test, p in zip(others, tests, holm, strict=True):
+                row, interval = table.loc[key], test.confidence_interval(0.95)
+                assert row["value"] == pytest.approx(values[key].mean(), rel=1e-12)
+                assert row["value_std"] == pytest.approx(values[key].std(ddof=1), rel=1e-9)
+                assert row["vs_relu"] == pytest.approx((values[key] - values[relu]).mean(), abs=1e-12)
+                assert row["vs_relu_ci95"] == pytest.approx((interval.high - interval.low) / 2, rel=1e-9)
+                assert row["vs_relu_holm"] == pytest.approx(p, rel=1e-9)
+                assert math.isfinite(p)
+
+
+@pytest.mark.parametrize("lines", SHOWN)
+def test_a_leaderboard_in_the_documents_is_what_its_command_prints(lines, monkeypatch):
+    width = max(map(len, lines))
+    monkeypatch.setenv("COLUMNS", str(max(width, 80)))
+    monkeypatch.chdir(ROOT)
+    done = CliRunner().invoke(app, shlex.split(lines[0])[2:])
+    assert done.exit_code == 0, done.output
+    shown = [line.rstrip() for line in lines[1:]]
+    printed = [line.rstrip() for line in re.sub(r"\x1b\[[\d;]*m", "", done.output).splitlines()]
+    assert printed[: len(shown)] == shown
