@@ -57,9 +57,25 @@ class Event:
     record: Record
 
 
+_TOLD = 3
+"""Studies of a folder that are named where the folder was given for one."""
+
+
 def no_study(run: Path) -> StoreError:
-    inside = f"; give its directory: {run.parent}" if run.name == FILE_NAME and run.is_file() else ""
-    return StoreError(f"{run} is not a study's directory: there is no {FILE_NAME} in it{inside}")
+    """With the studies that may have been meant."""
+    usual = Path("runs") / run
+    if run.name == FILE_NAME and run.is_file():
+        why = f"it is a file; give its directory: {run.parent}"
+    elif (usual / FILE_NAME).is_file():
+        why = f"did you mean {usual}?"
+    elif not run.exists():
+        why = "it does not exist"
+    elif studies := sorted(path.parent for path in run.glob(f"*/{FILE_NAME}")):
+        more = f" and {len(studies) - _TOLD} more" if len(studies) > _TOLD else ""
+        why = f"there is no {FILE_NAME} in it; it holds studies: {', '.join(map(str, studies[:_TOLD]))}{more}"
+    else:
+        why = f"there is no {FILE_NAME} in it"
+    return StoreError(f"{run} is not a study's directory: {why}")
 
 
 def unreadable(path: Path, error: Exception) -> StoreError:

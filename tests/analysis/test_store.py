@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sqlite3
+from pathlib import Path
 
 import pytest
 
@@ -88,6 +89,33 @@ def test_what_is_no_study_is_refused(tmp_path):
         Store.open(tmp_path)
     with pytest.raises(StoreError, match="nas resume"):
         Store.create(tmp_path, {})
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("first", "first is not a study's directory: did you mean runs/first?"),
+        (
+            "runs",
+            "runs is not a study's directory: there is no study.db in it; it holds studies: runs/a, runs/b, runs/c and "
+            "1 more",
+        ),
+        (
+            "runs/first/study.db",
+            "runs/first/study.db is not a study's directory: it is a file; give its directory: runs/first",
+        ),
+        ("runs/a/empty", "runs/a/empty is not a study's directory: there is no study.db in it"),
+        ("second", "second is not a study's directory: it does not exist"),
+    ],
+)
+def test_what_is_no_study_is_answered_with_the_one_that_was_meant(tmp_path, monkeypatch, given, message):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "b", "c", "first"):
+        (tmp_path / "runs" / name / "empty").mkdir(parents=True)
+        Store.create(tmp_path / "runs" / name, {}).close()
+    with pytest.raises(StoreError) as caught:
+        Store.open(Path(given))
+    assert str(caught.value) == message
 
 
 @pytest.mark.parametrize("name", ["q?b", "a#b", "50%", "with space", "ä"])
