@@ -5,6 +5,8 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+GOAL := $(or $(firstword $(MAKECMDGOALS)),search)
+OTHER_PYTHON := name a Python of 3.11 or newer that is here: make $(GOAL) PYTHON=/path/to/python3
 
 .PHONY: search test lint docs clean
 
@@ -29,8 +31,10 @@ docs: .venv/.docs
 	touch $@
 
 .venv/.installed: pyproject.toml
+	@$(PYTHON) -c '' 2>/dev/null || { echo "$(PYTHON) cannot be started; $(OTHER_PYTHON)" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "Python 3.11 or newer is needed, $$($(PYTHON) --version) was found; use make PYTHON=python3.12" >&2; exit 1; }
+		{ echo "$(PYTHON) is $$($(PYTHON) --version 2>&1), which is too old; $(OTHER_PYTHON)" >&2; exit 1; }
+	@echo 'Installing into .venv: some GB to fetch, several minutes'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
