@@ -20,6 +20,8 @@ from trainers.trial import METRICS, TrialState
 
 _REDRAW_SECONDS = 0.25
 _PLAIN_SECONDS = 10.0
+_TELLING = 10
+"""Trials after which their rate says how long the rest takes; the first ones wait for workers to start."""
 
 
 class _View(ABC):
@@ -59,17 +61,17 @@ class _View(ABC):
         else:
             self._print(self._line())
 
-    def _rate(self) -> float | None:
-        """Trials finished a second, since this process started on the run."""
-        done, elapsed = self._finished() - self._before, time.monotonic() - self._start
-        return done / elapsed if done else None
-
     def _speed(self) -> str:
-        rate = self._rate()
-        if rate is None:
+        """Trials finished a minute, since this process started on the run; how long the others take, once it shows."""
+        done, elapsed = self._finished() - self._before, time.monotonic() - self._start
+        if not done:
             return "starting"
-        left = self._left(rate) / rate
-        return f"{60 * rate:.0f} candidates/min, {left // 60:.0f}:{left % 60:02.0f} left"
+        rate = done / elapsed
+        speed, left = f"{60 * rate:.0f} candidates/min", self._left(rate)
+        if done < min(_TELLING, (done + left) / 5):
+            return speed
+        minutes, seconds = divmod(round(left / rate), 60)
+        return f"{speed}, {minutes}:{seconds:02} left"
 
     def _panel(self) -> Group:
         grid = Table.grid(padding=(0, 2))
