@@ -41,9 +41,7 @@ def leaderboard_note(rows: pd.DataFrame) -> str:
     """What the columns of :func:`leaderboard_table` are."""
     difference = " or ".join(dict.fromkeys(map(unit_of, rows["metric"])))
     names = "acc, loss (nats) and bpb (bits a byte)" if _has_bpb(rows) else "acc and loss"
-    confirmed = bool((rows["stage"] == "confirm").any())
-    data = "on data held out from training" + (", of confirmed functions on the test set" if confirmed else "")
-    text = f"{names}: mean ± standard deviation over n seeds, {data}."
+    text = f"{names}: mean ± standard deviation over n seeds, {_scored_on(rows)}."
     if rows["vs_relu_ci95"].notna().any():
         races = rows.dropna(subset=["race"]).groupby("stage", sort=False)["race"].max()
         race = " and ".join(f"{int(n)} {_STAGES[str(stage)][0]}" for stage, n in races.items())
@@ -56,6 +54,14 @@ def leaderboard_note(rows: pd.DataFrame) -> str:
             "large as it looks."
         )
     return text + (" Bold cost: no function is both better and cheaper." if _costs(rows) else "")
+
+
+def _scored_on(rows: pd.DataFrame) -> str:
+    """What the metrics were measured on."""
+    confirmed = rows["stage"] == "confirm"
+    if confirmed.any() and confirmed.all():
+        return "on the test set"
+    return "on data held out from training" + (", of confirmed functions on the test set" if confirmed.any() else "")
 
 
 def unit_of(metric: str) -> str:

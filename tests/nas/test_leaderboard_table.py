@@ -70,6 +70,19 @@ def test_the_note_says_for_how_many_functions_each_stage_is_corrected(study):
     assert "correction for 2 confirmed and 5 retrained functions" in leaderboard_note(rows)
 
 
+@pytest.mark.parametrize(
+    ("stages", "data"),
+    [
+        (["confirm"], "on the test set"),
+        (["retrain"], "on data held out from training"),
+        (["confirm", "retrain"], "on data held out from training, of confirmed functions on the test set"),
+    ],
+)
+def test_the_note_says_what_the_metrics_were_measured_on(study, stages, data):
+    rows = study.leaderboard()
+    assert f" over n seeds, {data}." in leaderboard_note(rows[rows["stage"].isin(stages)])
+
+
 def test_differences_without_spread_have_no_interval(study):
     (line,) = [line for line in printed(study.leaderboard(), 160) if "erf" in line and "retrained" in line]
     assert "+0.00" in line
