@@ -164,10 +164,13 @@ def _execute(run: Run) -> None:
     view = EvaluationView if is_evaluation(run.config) else ProgressView
     with status("measuring which precision is faster here"):
         settle_precision(run)
+    before = run.store.count_states()
     search = execute(run, lambda search: view(search, terminal, str(run.path)))
     if not search.done:
         terminal.print(f"Interrupted. To go on: nas resume {run.path}", markup=False, soft_wrap=True)
         raise typer.Exit(130)
+    if run.store.count_states() == before:
+        terminal.print("This study is finished; nothing was left to do.")
     if is_evaluation(run.config):
         _show_evaluation(run, terminal)
     else:
@@ -208,7 +211,7 @@ def _show_search(run: Run, search: Search, terminal: Console) -> None:
     asked = search.proposals
     terminal.print(
         f"\n{asked['asked']} candidates were asked for: {asked['duplicates']} were functions known already, "
-        f"{asked['filtered']} were not finite or affine and never trained.",
+        f"{asked['filtered']} were set aside untrained (affine, or not finite).",
         style="dim",
         soft_wrap=True,
     )

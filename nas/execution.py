@@ -11,6 +11,7 @@ from typing import TypeVar
 from nas.cluster.environment import settle
 from nas.config import ExperimentConfig
 from nas.confirm import Confirmation, Setting, find_entrants
+from nas.console import status
 from nas.loggers import logging_to
 from nas.runs import Run, check_components, settle_precision
 from nas.search import Search
@@ -28,7 +29,7 @@ def execute(run: Run, watch: Watch[Search]) -> Search:
     Returns the search; after Ctrl-C its ``done`` is False.
     """
     settle_precision(run)
-    with one_thread():  # asks are replayed as they were asked
+    with status("bringing the study back to where it was"), one_thread():  # asks are replayed as they were asked
         search = Search(run.config, run.store)
     return _work_through(run, search, [run.config], watch)
 

@@ -91,6 +91,8 @@ class Search:
         baselines = self._retrainings([*given, *(known_expression(name) for name in config.baselines)])
         self._replay()
         self._baselines = deque(entry for entry in baselines if entry[1:] not in self._done)
+        if self.search_over:
+            self._choose_finalists()  # now, so that a study of which nothing is left is done
 
     # --- what executors call ---------------------------------------------------------------------------------------
 
@@ -261,10 +263,15 @@ class Search:
         return len(self._best_values) < _LIKENED or value > self._best_values[-1]
 
     def _next_retraining(self) -> Trial | Signal | None:
-        if self._queue is None and not self.running(SEARCH) and not self.running(RELAX):
-            self._queue = deque(self._retrainings(self._finalists()))
+        self._choose_finalists()
         trial = self._next_of(self._baselines) or self._next_of(self._queue or deque())
         return trial or (EXHAUSTED if self._queue is not None else None)
+
+    def _choose_finalists(self) -> None:
+        """Queue their retrainings, once nothing runs that decides who they are."""
+        if self._queue is None and not self.running(SEARCH) and not self.running(RELAX):
+            planned = self._retrainings(self._finalists())
+            self._queue = deque(entry for entry in planned if entry[1:] not in self._done)
 
     def _next_of(self, queue: deque[tuple[Expression, str, int]]) -> Trial | None:
         while queue:

@@ -92,6 +92,22 @@ def test_a_whole_search(tmp_path):
         assert {r.trial.seed for r in store.records() if r.trial.stage == SEARCH} == {0}
 
 
+def test_a_study_is_known_to_be_finished_without_asking_for_a_trial(tmp_path):
+    """At no moment before its end."""
+    chosen = config("search.trials=8", "retrain={top: 2, seeds: 2}", "baselines=[ReLU, tanh]", "pruning=null")
+    (tmp_path / "whole").mkdir()
+    with Store.create(tmp_path / "whole", {}) as store:
+        drive(Search(chosen, store), workers=1)
+        trials = rows(store)
+    with Store.create(tmp_path, {}) as store:
+        for _ in trials:
+            assert not Search(chosen, store).done
+            drive(Search(chosen, store), 1, workers=1)
+        assert Search(chosen, store).done
+        assert Search(chosen, store).next() is EXHAUSTED
+        assert rows(store) == trials
+
+
 def test_no_function_is_searched_twice_and_none_that_cannot_work(tmp_path):
     with Store.create(tmp_path, {}) as store:
         search = Search(config("search.trials=150"), store)
