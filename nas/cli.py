@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import sys
 from enum import StrEnum
+from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from nas import cli_cluster, cli_dashboard, cli_exports, cli_reading, cli_report, cli_search, cli_tables, completion
+from nas.cli_command import Command, Group
 from nas.cli_search import RunArgument
 from nas.console import console, status
 
@@ -24,27 +27,30 @@ FORMULAS = {"ignore_unknown_options": True}
 
 app = typer.Typer(
     name="nas",
+    cls=Group,
     help="Search for activation functions, read what was found, use it in your own models.",
+    epilog="Begin with: nas search digits",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-app.command()(cli_search.search)
-app.command()(cli_search.resume)
-app.command("eval", context_settings=FORMULAS)(cli_search.evaluate)
-app.command()(cli_reading.leaderboard)
-app.command()(cli_reading.confirm)
-app.command()(cli_reading.check)
-app.command()(cli_report.report)
-app.command()(cli_dashboard.dashboard)
-app.command()(cli_tables.table)
-app.command()(cli_tables.bench)
-app.command()(cli_exports.zoo)
-app.command()(cli_exports.optuna)
-app.command()(cli_cluster.submit)
-app.command("status")(cli_cluster.list_jobs)
-app.command()(cli_cluster.stop)
-app.command()(cli_cluster.doctor)
+command = partial(app.command, cls=Command)
+command()(cli_search.search)
+command()(cli_search.resume)
+command("eval", context_settings=FORMULAS)(cli_search.evaluate)
+command()(cli_reading.leaderboard)
+command()(cli_reading.confirm)
+command()(cli_reading.check)
+command()(cli_report.report)
+command()(cli_dashboard.dashboard)
+command()(cli_tables.table)
+command()(cli_tables.bench)
+command()(cli_exports.zoo)
+command()(cli_exports.optuna)
+command()(cli_cluster.submit)
+command("status")(cli_cluster.list_jobs)
+command()(cli_cluster.stop)
+command()(cli_cluster.doctor)
 
 
 class Equivalence(StrEnum):
@@ -70,7 +76,7 @@ def _main(
     pass
 
 
-@app.command()
+@command()
 def space(
     name: Annotated[
         str,
@@ -108,7 +114,7 @@ def space(
         typer.echo(f"{written:,} functions written to {enumerate}", err=True)
 
 
-@app.command(context_settings=FORMULAS)
+@command(context_settings=FORMULAS)
 def show(
     function: Annotated[
         str,
@@ -134,7 +140,7 @@ def show(
     console().print(described)
 
 
-@app.command()
+@command()
 def compare(
     config: Annotated[
         str,
@@ -158,12 +164,18 @@ def compare(
 
     experiment = load_comparison(config, overrides)
     total = experiment.seeds * len(experiment.variants)
-    typer.echo(f"{total} trainings, {min(total, experiment.workers)} at a time", err=True)
+    typer.echo(f"{total} trainings, {min(total, experiment.workers)} at a time; a line for each when it ends", err=True)
+    ended = count(1)
 
     def done(name: str, seed: int, outcome: Outcome) -> None:
-        typer.echo(f"{name}, seed {seed}: {view.outcome_line(experiment, outcome)}", err=True)
+        line = f"[{next(ended)}/{total} trained] {name}, seed {seed}: {view.outcome_line(experiment, outcome)}"
+        typer.echo(line, err=True)
 
-    results = run_comparison(experiment, done)
+    try:
+        results = run_comparison(experiment, done)
+    except KeyboardInterrupt:
+        typer.echo("Interrupted; a comparison cannot be resumed.", err=True)
+        raise typer.Exit(130) from None
     about = environment(pick_device("auto"), "fp32", "")
     if json:
         typer.echo(view.comparison_json(experiment, results, about))
@@ -175,7 +187,7 @@ def compare(
         raise typer.Exit(1)
 
 
-@app.command()
+@command()
 def export(
     run: RunArgument,
     top: Annotated[int, typer.Option("--top", "-n", min=1, help="How many of the best functions found.")] = 1,

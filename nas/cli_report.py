@@ -38,7 +38,7 @@ def report(
         Path | None, typer.Option("--figures", metavar="DIR", help="Write the figures alone, for a paper.")
     ] = None,
     figure_format: Annotated[
-        FigureFormat, typer.Option("--figure-format", help="Of figures for paper.")
+        FigureFormat, typer.Option("--figure-format", help="Of the figures for a paper.")
     ] = FigureFormat.PNG,
 ) -> None:
     """Write what a study says, and what it does not: verdict, figures, tables, configuration. Works offline."""

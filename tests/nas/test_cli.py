@@ -19,6 +19,7 @@ from search_spaces.equivalence import EquivalenceIndex
 from search_spaces.parser import parse
 from tests.made_tables import TINY
 
+WRITTEN = "keys of a configuration are written KEY=VALUE"
 QUICK = ["search.trials=6", "trial.epochs=3", "pruning.rungs=[1]", "retrain.top=2", "retrain.seeds=2", "model.width=4"]
 
 
@@ -107,8 +108,21 @@ def test_resume_of_a_finished_study_trains_nothing(run):
     before = (run / "study.db").read_bytes()
     result = nas("resume", str(run))
     assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines()[0] == "This study is finished; nothing was left to do."
+    assert result.stdout.splitlines()[1].split()[:2] == ["#", "formula"]
     assert "Exported winner" in result.stdout
+    with Store.open(run) as store:
+        assert f"{store.get('proposals')['filtered']} were set aside untrained (affine, or not fin" in result.stdout
     assert (run / "study.db").read_bytes() == before
+
+
+def test_a_finished_study_is_resumed_without_ray(run, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "nas.cluster.run", None)  # an import of it fails
+    monkeypatch.setattr(sys, "argv", ["nas", "resume", str(run), "executor=ray"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert not ended.value.code
+    assert capsys.readouterr().out.startswith("This study is finished; nothing was left to do.\n")
 
 
 @pytest.mark.parametrize(
@@ -129,7 +143,18 @@ def test_resume_of_a_finished_study_trains_nothing(run):
         (["search", "digits", "--run", "{full}"], ["exists and is not empty"]),
         (["search", "digits", "--run", "{file}"], ["cannot be written"]),
         (["leaderboard", "{full}"], ["is not a study's directory"]),
-        (["leaderboard", "nowhere"], ["is not a study's directory"]),
+        (["leaderboard", "nowhere"], ["nowhere is not a study's directory: it does not exist"]),
+        (["leaderboard", "{run}/.."], ["is not a study's directory: there is no study.db in it; it holds studies: "]),
+        (["search", "digits", "--trials", "5"], [f"no such option: --trials; {WRITTEN}: search.trials=5"]),
+        (["search", "digits", "--batch-size=5"], [f"{WRITTEN}: recipe.batch_size=5"]),
+        (["search", "digits", "--trial.epochs", "5"], [f"{WRITTEN}: trial.epochs=5"]),
+        (["search", "digits", "--rum", "5"], ["No such option: --rum (Possible options: --run)"]),
+        (["eval", "x * tanh(x)", "--epochs", "5", "digits"], [f"no such option: --epochs; {WRITTEN}: trial.epochs=5"]),
+        (["compare", "passkey", "--steps", "5"], [f"no such option: --steps; {WRITTEN}: steps=5"]),
+        (
+            ["eval", "digits", "x * tanh(x)"],
+            ["digits is a configuration, which comes second: nas eval FUNCTION digits"],
+        ),
         (["resume", "nowhere"], ["is not a study's directory"]),
         (["export", "nowhere"], ["is not a study's directory"]),
         (["export", "{run}", "--out", "{file}"], ["cannot be written"]),
@@ -252,8 +277,18 @@ def test_help_and_version_are_light():
     probe = f"import sys, nas, nas.cli; print([m for m in {heavy} if m in sys.modules])"
     result = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True)
     assert result.stdout.strip() == "[]", result.stderr
-    assert "leaderboard" in nas("--help").stdout
+    text = nas("--help").stdout
+    assert "leaderboard" in text
+    assert text.strip().splitlines()[-1].strip() == "Begin with: nas search digits"
+    assert "<bool>" not in text
     assert nas("--version").stdout.startswith("nas ")
+
+
+def test_flags_take_nothing_and_options_what_they_take():
+    text = nas("confirm", "--help").stdout + nas("leaderboard", "--help").stdout
+    assert [line.split()[1:3] for line in text.splitlines() if "--confirmed" in line] == [["--confirmed", "Only"]]
+    assert "<bool>" not in text
+    assert "<int range>" in text or "INTEGER" in text
 
 
 def test_show_takes_a_formula_that_begins_with_a_minus():

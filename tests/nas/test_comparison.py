@@ -65,6 +65,7 @@ def test_every_variant_is_trained_with_every_seed(small):
     ("override", "message"),
     [
         ("step=3", "unknown key 'step'; did you mean 'steps'?"),
+        ("learning_rate=3", "unknown key 'learning_rate'; did you mean 'recipe.learning_rate'?"),
         ("task.gap=30", "got length 12"),
         ("task.gaps=3", "did you mean 'gap'?"),
         ("lengths=[12, 3]", "got length 3"),
@@ -103,6 +104,7 @@ def test_faults_are_reported_together(small):
 
 def test_a_search_is_no_comparison_and_a_comparison_no_search():
     assert "run nas search digits" in faults("digits")[0]
+    assert faults("nope") == [f"no such file, nor a shipped configuration; known: {', '.join(sorted(COMPARISONS))}"]
     with pytest.raises(ConfigError, match="run nas compare passkey"):
         load_config("passkey")
 
@@ -115,7 +117,10 @@ def test_compare_prints_what_it_trained(small):
     assert [line.split()[0] for line in lines[1:4]] == ["rope", "read", "learned"]
     assert "–" in lines[3]  # learned positions end at 12
     assert result.stderr.startswith("4 trainings, 2 at a time")
-    assert "learned, seed 1: " in result.stderr
+    of_trainings = result.stderr.splitlines()[1:]
+    assert [line.partition("]")[0] for line in of_trainings] == [f"[{n}/4 trained" for n in range(1, 5)]
+    trained = {line.partition("] ")[2].partition(": ")[0] for line in of_trainings}
+    assert trained == {f"{name}, seed {seed}" for name in ("rope", "learned") for seed in (0, 1)}
     document = json.loads(CliRunner().invoke(app, ["compare", small, "--json", "seeds=1"]).stdout)
     assert document["metric"] == "exact"
     assert set(document["results"]) == {"rope", "learned"}

@@ -40,6 +40,7 @@ def test_ctrl_c_ends_everything_at_once(tmp_path, to_all):
     (os.killpg if to_all else os.kill)(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=20)
     assert process.returncode == 130, out + err
+    assert err.splitlines()[-1] == "Interrupted; a comparison cannot be resumed."
     assert "Traceback" not in out + err
     wait_for(lambda: not any(is_running(m.pid) for m in members), "the end of all processes", 10)
 
