@@ -23,6 +23,7 @@ class Format(StrEnum):
     TABLE = "table"
     CSV = "csv"
     JSON = "json"
+    MD = "md"
 
 
 class Sort(StrEnum):
@@ -113,7 +114,7 @@ def leaderboard(
             if len(studies) == 1 and setting is None:
                 _print_settings(studies[0], wanted, top)
         else:
-            typer.echo((tables.leaderboard_csv if format is Format.CSV else tables.leaderboard_json)(rows).rstrip())
+            typer.echo(getattr(tables, f"leaderboard_{format.value}")(rows).rstrip())
 
 
 def _print_settings(study: Study, wanted: Wanted, top: int) -> None:

@@ -174,6 +174,14 @@ def leaderboard_csv(rows: pd.DataFrame) -> str:
     return rows.to_csv(index=False)
 
 
+def leaderboard_md(rows: pd.DataFrame) -> str:
+    """A table for a page: fewer columns, and p values in place of a verdict."""
+    from analysis.report.markdown import table_lines
+    from analysis.report.rows import short_table
+
+    return table_lines(short_table(rows))[0]
+
+
 def leaderboard_json(rows: pd.DataFrame) -> str:
     return json.dumps(to_records(rows), indent=2)
 

@@ -54,13 +54,14 @@ def _section(number: int, section: Section, figures: dict[str, str]) -> list[str
     if section.figure in figures:
         lines.append(f"![{escaped(section.title)}]({figures[section.figure]})")
     for table in section.tables:
-        lines += _table(table)
+        lines += table_lines(table)
     for name, text in section.files:
         lines += [code(name), fenced(text)]
     return [*lines, fenced(section.command)] if section.command else lines
 
 
-def _table(table: Table) -> list[str]:
+def table_lines(table: Table) -> list[str]:
+    """The table, and its caption."""
     under = tuple("---:" if number in table.numbers else "---" for number in range(len(table.header)))
     rows = [table.header, under, *table.rows]
     cells = [

@@ -45,6 +45,32 @@ def board_table(rows: pd.DataFrame) -> Table:
     return Table(header, body, code=(1,), caption=caption).without_empty_columns()
 
 
+def short_table(rows: pd.DataFrame) -> Table:
+    """The same for a page of text: who is better, by how much, and how sure that is."""
+    metrics = list(dict.fromkeys(rows["metric"]))
+    header = ("#", "function", "is", label(str(metrics[0])) if len(metrics) == 1 else "value", "seeds")
+    body = tuple(
+        (
+            str(row["rank"]),
+            shorten(row["formula"], _FORMULA),
+            shorten(likeness(row) or row["name"] or "", 60),
+            spread(row, several=len(metrics) > 1),
+            str(row["n_seeds"]),
+            *against(row, "vs_relu", "ReLU"),
+            *against(row, "vs_silu", "SiLU"),
+        )
+        for row in to_records(rows)
+    )
+    return Table((*header, "vs ReLU", "p", "vs SiLU", "p"), body, code=(1,)).without_empty_columns()
+
+
+def spread(row: dict[str, object], several: bool) -> str:
+    """Mean and standard deviation over seeds; with the metric's name where rows have several."""
+    metric = str(row["metric"])
+    text, std = shown(row["value"], metric), shown(row["value_std"], metric)
+    return (f"{text} ± {std}" if std else text) + (f" {prose(metric)}" if several else "")
+
+
 def _where(rows: pd.DataFrame) -> str:
     """On which data the rows were judged."""
     parts = {stage: part(str(metric)) for stage, metric in zip(rows["stage"], rows["metric"], strict=True)}

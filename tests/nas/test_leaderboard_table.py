@@ -8,7 +8,7 @@ from rich.console import Console
 
 from analysis.filters import Wanted
 from analysis.study import Study, together
-from nas.tables import leaderboard_note, leaderboard_table, print_leaderboard
+from nas.tables import leaderboard_md, leaderboard_note, leaderboard_table, print_leaderboard
 from tests.made_reports import made_study, repeated, searched
 
 BASE = [0.90, 0.91, 0.905, 0.895, 0.9]
@@ -125,3 +125,14 @@ def test_studies_with_different_objectives_are_not_ordered_by_their_differences(
     assert isinstance(one, Study)
     assert found["rank"].is_monotonic_increasing
     assert set(found["run"].head(2)) == {"accuracy", "loss"}
+
+
+def test_markdown_has_the_figures_of_the_leaderboard(tmp_path):
+    both = ("max(x, 0)", "abs(x)")
+    with made_study(tmp_path, [row for formula in both for row in repeated(formula, "retrain", [0.5, 0.6])]) as study:
+        rows = study.leaderboard()
+    lines = [line.strip("| ").split(" | ") for line in leaderboard_md(rows).splitlines()]
+    assert [len(line) for line in lines] == [len(lines[0])] * len(lines)
+    assert lines[0][:5] == [r"\#", "function", "is", "validation accuracy, %", "seeds"]
+    assert all("55.00 ± 7.07" in line for line in lines[2:])
+    assert {line[1] for line in lines[2:]} == {"`max(x, 0)`", "`abs(x)`"}
