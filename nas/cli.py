@@ -120,7 +120,7 @@ def show(
         str,
         typer.Argument(
             metavar="FUNCTION",
-            help="A formula such as 'x * sigmoid(x)', a name, or RUN:RANK.",
+            help="A formula such as 'x * sigmoid(x)', a name, RUN:best or RUN:RANK.",
             autocompletion=completion.functions,
         ),
     ],

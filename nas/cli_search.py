@@ -94,7 +94,7 @@ def evaluate(
         str,
         typer.Argument(
             metavar="FUNCTION",
-            help="A formula such as 'x * erf(x)', a name, or RUN:RANK.",
+            help="A formula such as 'x * erf(x)', a name, RUN:best or RUN:RANK.",
             autocompletion=completion.functions,
         ),
     ],
