@@ -45,7 +45,7 @@ class Command(_PlainFlags, TyperCommand):
     def _unknown(self, args: Sequence[str]) -> Iterator[tuple[str, str]]:
         """Options that the command does not have, and their values."""
         known = {"--help", *(text for param in self.params for text in (*param.opts, *param.secondary_opts))}
-        for word, following in zip(args, [*args[1:], "VALUE"], strict=True):
+        for word, following in zip(args, [*args, "VALUE"][1:], strict=True):
             if word == "--":
                 return
             option, given, value = word.partition("=")

@@ -21,6 +21,8 @@ from typing import Any
 
 import ray
 
+from nas.cluster.environment import ONE_ARENA
+
 _OBJECT_STORE_BYTES = 100_000_000  # trials are a few kilobytes; the default is a third of the memory
 _TEMP_PREFIX = "nas-ray-"
 _PACKAGES = ("nas", "analysis", "trainers", "search_spaces")
@@ -157,7 +159,7 @@ def runtime_environment() -> dict[str, Any]:
     return {
         "py_modules": [str(_folder_of(name)) for name in _PACKAGES],
         "excludes": ["__pycache__"],
-        "env_vars": {"RAY_CHDIR_TO_TRIAL_DIR": "0", "PYTHONWARNINGS": "ignore"},
+        "env_vars": {"RAY_CHDIR_TO_TRIAL_DIR": "0", "PYTHONWARNINGS": "ignore", **ONE_ARENA},
     }
 
 

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 import ray
 import torch
 from ray import tune
+from ray.air.execution._internal import actor_manager
 
 from nas.cluster.resources import Share
 from nas.cluster.session import nodes
@@ -28,6 +29,10 @@ from trainers.run import load_data, run_trial
 from trainers.trial import Trial, TrialResult
 
 _TRIALS_AN_EXPERIMENT = 1000
+
+# A worker that Ray ends, because its machine's memory runs out, is a lost worker like others. Ray 2.60 raises another
+# error for it, which Tune takes for a fault of its own and ends the run with.
+actor_manager.RayActorError = (ray.exceptions.RayActorError, ray.exceptions.OutOfMemoryError)
 
 
 def train(config: dict[str, Any]) -> None:
@@ -195,6 +200,8 @@ class _Watch(tune.Callback):
 def _described(error: BaseException) -> str:
     """An error of Ray's in a line: an exception in a worker by its own message."""
     cause = error.cause if isinstance(error, ray.exceptions.RayTaskError) and error.cause is not None else error
+    if isinstance(cause, ray.exceptions.OutOfMemoryError):
+        return "its machine's memory was used up, and Ray ended it"
     if isinstance(cause, ray.exceptions.RayActorError):
         return type(cause).__name__
     return " ".join(f"{type(cause).__name__}: {cause}".split())[-300:]

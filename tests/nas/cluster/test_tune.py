@@ -217,3 +217,67 @@ def test_the_shipped_digits_search(tmp_path):
     assert len({r.function_key for r in rows if r.trial.stage == "search"}) >= 100
     seeds = Counter(r.function_key for r in rows if r.trial.stage == "retrain")
     assert sum(n == 3 for n in seeds.values()) >= 10
+
+
+def python(program: str) -> str:
+    """In a process of its own, since Ray reads its environment once."""
+    settled = f"from nas.cluster.environment import settle\nsettle(None)\n{program}"
+    done = subprocess.run([sys.executable, "-c", settled], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_worker_that_ray_ended_for_its_memory_is_a_lost_worker():
+    """Tune tells whoever waits for it, instead of ending the run with an error."""
+    said = python("""
+from types import SimpleNamespace
+from unittest.mock import Mock
+import ray
+from ray.air.execution._internal.actor_manager import RayActorManager
+from nas.cluster.tune import _described
+
+actor = SimpleNamespace(actor_id=1, _on_error=lambda actor, error: print("of the actor:", _described(error)))
+task = SimpleNamespace(_tracked_actor=actor, _on_error=lambda actor, error: print("of the task:", _described(error)))
+RayActorManager._actor_task_failed(Mock(), task, ray.exceptions.OutOfMemoryError("running low on memory"))
+""")
+    why = "its machine's memory was used up, and Ray ended it"
+    assert said.splitlines() == [f"of the actor: {why}", f"of the task: {why}"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="heaps of glibc")
+def test_threads_of_a_worker_share_one_heap():
+    """Tune runs every trial in another thread; with heaps of their own each would keep what its largest trial took."""
+    heaps = python("""
+import ray
+from nas.cluster.session import connected
+
+
+def heaps():
+    import ctypes, pathlib, tempfile, threading
+
+    import torch
+
+    over, ready = threading.Event(), threading.Barrier(9)
+
+    def work():
+        torch.ones(1000)
+        ready.wait()
+        over.wait()
+
+    for _ in range(8):
+        threading.Thread(target=work, daemon=True).start()
+    ready.wait()
+    libc = ctypes.CDLL(None)
+    libc.fopen.restype = ctypes.c_void_p
+    path = tempfile.mktemp()
+    file = ctypes.c_void_p(libc.fopen(path.encode(), b"w"))
+    libc.malloc_info(0, file)  # XML, with an element for each heap
+    libc.fclose(file)
+    over.set()
+    return pathlib.Path(path).read_text().count("<heap nr=")
+
+
+with connected(None, 1, 0):
+    print(ray.get(ray.remote(heaps).options(num_cpus=1).remote()))
+""")
+    assert int(heaps) == 1
