@@ -94,6 +94,7 @@ def test_plain_compositions_compute_what_the_components_compute(part, ours, monk
     torch.testing.assert_close(module(x), plain(x), atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_modules_measures_time_and_memory_of_each_case():
     found = json.loads(
         run("modules.py", "--lengths", "64", "--parts", "rope", "--modes", "eager", "--seconds", "0.1", "--json").stdout

@@ -11,12 +11,10 @@ from tests.faults.rounds import play, possible
 from tests.faults.strikes import FAULTS
 
 BY_NAME = {fault.name: fault for fault in FAULTS}
-QUICK = {"user's model: exception"}  # kills are in tests/nas/cluster/test_tune.py
 
 
-@pytest.mark.parametrize(
-    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in BY_NAME]
-)
+@pytest.mark.slow  # kills are in tests/nas/cluster/test_tune.py, too
+@pytest.mark.parametrize("name", BY_NAME)
 def test_nothing_is_lost_and_nothing_doubled(name):
     if not possible(BY_NAME[name]):
         pytest.skip("mounting a file system needs root")

@@ -32,7 +32,13 @@ def training(pid):
     return found
 
 
-@pytest.mark.parametrize("to_all", [False, True], ids=["to the command", "to its group, as a terminal does"])
+@pytest.mark.parametrize(
+    "to_all",
+    [
+        pytest.param(False, marks=pytest.mark.slow, id="to the command"),
+        pytest.param(True, id="to its group, as a terminal does"),
+    ],
+)
 def test_ctrl_c_ends_everything_at_once(tmp_path, to_all):
     process = start("compare", config(tmp_path, **LONG))
     wait_for(lambda: len(training(process.pid)) == 2, "two trainings")

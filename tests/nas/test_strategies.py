@@ -117,7 +117,8 @@ def test_evolution_ignores_failures_and_keeps_pruned_ones():
 
 
 def test_evolution_finds_a_planted_optimum_faster_than_random():
-    """Value = number of choices shared with x * sigmoid(x); evolution finds it in far fewer asks."""
+    """Value = number of choices shared with x * sigmoid(x). Uniform draws find one spelling of n after n asks, on
+    average; evolution in far fewer."""
     target = (0, 0, 20, 1)
 
     def asks_needed(strategy: Strategy) -> int:
@@ -129,10 +130,7 @@ def test_evolution_finds_a_planted_optimum_faster_than_random():
             strategy.tell(candidate, make_result(value / 4))
         return 4001
 
-    seeds = range(10)
-    evolution = np.mean([asks_needed(make("evolution", s)) for s in seeds])
-    random = np.mean([asks_needed(make("random", s)) for s in seeds])
-    assert evolution < random / 3
+    assert np.mean([asks_needed(make("evolution", seed)) for seed in range(10)]) < SPACE.size / 6
 
 
 def test_objective_of_a_loss_is_negated():
