@@ -11,7 +11,8 @@ from typing import Any
 
 from analysis.check import row_faults
 from analysis.schema import COLUMNS, INDEXES, PUT, READABLE, SCHEMA, VERSION, migrate
-from analysis.store import FILE_NAME, Row, Store, StoreError, no_study
+from analysis.store import FILE_NAME, Row, Store, StoreError
+from analysis.store_errors import no_study
 
 _NEEDED = COLUMNS - {"complexity", "setting"}
 _MOST_MISSING = 10_000

@@ -17,16 +17,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from analysis.schema import COLUMNS, INDEXES, PUT, READABLE, SCHEMA, VERSION, About, complexity, migrate
+from analysis.store_errors import FILE_NAME as FILE_NAME
+from analysis.store_errors import StoreError as StoreError
+from analysis.store_errors import no_study, unreadable
 from trainers.trial import Trial, TrialResult, TrialState
-
-FILE_NAME = "study.db"
 
 Row = dict[str, Any]
 """A row of the table of trials, by column."""
-
-
-class StoreError(ValueError):
-    """A directory that is not a study, or a study that cannot be used."""
 
 
 @dataclass(frozen=True)
@@ -55,35 +52,6 @@ class Event:
 
     kind: Literal["launch", "finish"]
     record: Record
-
-
-_TOLD = 3
-"""Studies of a folder that are named where the folder was given for one."""
-
-
-def no_study(run: Path) -> StoreError:
-    """With the studies that may have been meant."""
-    usual = Path("runs") / run
-    if run.name == FILE_NAME and run.is_file():
-        why = f"it is a file; give its directory: {run.parent}"
-    elif (usual / FILE_NAME).is_file():
-        why = f"did you mean {usual}?"
-    elif not run.exists():
-        why = "it does not exist"
-    elif studies := sorted(path.parent for path in run.glob(f"*/{FILE_NAME}")):
-        more = f" and {len(studies) - _TOLD} more" if len(studies) > _TOLD else ""
-        why = f"there is no {FILE_NAME} in it; it holds studies: {', '.join(map(str, studies[:_TOLD]))}{more}"
-    else:
-        why = f"there is no {FILE_NAME} in it"
-    return StoreError(f"{run} is not a study's directory: {why}")
-
-
-def unreadable(path: Path, error: Exception) -> StoreError:
-    why = " ".join(str(error).split())[:300]
-    return StoreError(
-        f"{path} cannot be read as a study ({type(error).__name__}: {why}); what can be read of it: "
-        f"nas check {path.parent} --recover DIR"
-    )
 
 
 class Store:

@@ -9,7 +9,8 @@ from typing import Any
 import pandas as pd
 from pydantic_core import from_json
 
-from analysis.store import Store, StoreError, unreadable
+from analysis.store import Store, StoreError
+from analysis.store_errors import unreadable
 from trainers.trial import DIRECTIONS, TrialState
 
 TRIAL_COLUMNS: dict[str, tuple[str, str]] = {
