@@ -72,7 +72,8 @@ def _tokenize(text: str) -> list[_Token]:
         match = _TOKEN.match(text, position)
         if match is None:
             bad = position + len(text[position:]) - len(text[position:].lstrip(" \t\r\n"))
-            raise ParseError(f"unexpected character {text[bad]!r}", text, bad)
+            hint = "; a power is written x ** 2" if text[bad] == "^" else ""
+            raise ParseError(f"unexpected character {text[bad]!r}{hint}", text, bad)
         assert match.lastgroup is not None
         tokens.append(_Token(match.lastgroup, match[match.lastgroup], match.start(match.lastgroup)))
         position = match.end()

@@ -64,10 +64,13 @@ _PACKAGES = ("torch", "torchvision", "ray", "optuna", "scikit-learn", "scipy", "
 
 
 def machine() -> dict[str, Any]:
-    """Versions and hardware of the machine that this process runs on, recorded with every study."""
+    """Versions and hardware of the machine that this process runs on, recorded with every study.
+
+    The kernel's release is left out: no result depends on it, and stores are published.
+    """
     return {
         "python": platform.python_version(),
-        "system": platform.platform(terse=True),
+        "system": "-".join(filter(None, (platform.system(), platform.machine(), *platform.libc_ver()))),
         "code": code_version(),
         "packages": {name: _version(name) for name in _PACKAGES},
         "processor": _processor(),

@@ -71,6 +71,7 @@ def test_grammar(text, tree):
         ("tanh", "needs its operands in brackets", 0),
         ("y", "the input is x", 0),
         ("x $ 2", "unexpected character '$'", 2),
+        ("x^2", "unexpected character '^'; a power is written x ** 2", 1),
         ("x.real", "unexpected character '.'", 1),
         ("x.__class__", "unexpected character '.'", 1),
         ("__import__(x)", "unknown operator '__import__'", 0),

@@ -170,9 +170,15 @@ def test_cifar10_from_torchvisions_download(tmp_path, monkeypatch):
     assert {tuple(r) for r in everything.tolist()} == {tuple(r) for r in rows.tolist()}
 
 
-def test_missing_folder(tmp_path):
+def test_folder_without_the_data(tmp_path):
     with pytest.raises(DataError, match=r"neither train\*.parquet files nor a complete and undamaged"):
-        datasets.get("cifar10")(root=str(tmp_path / "nowhere"))
+        datasets.get("cifar10")(root=str(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar100", "fashion_mnist", "tiny_shakespeare", "image_folder"])
+def test_missing_folder(tmp_path, name):
+    with pytest.raises(DataError, match=r"nowhere.*No such file or directory"):
+        datasets.get(name)(root=str(tmp_path / "nowhere"))
 
 
 def test_only_the_test_half(tmp_path):

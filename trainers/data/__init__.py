@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Annotated
 
 import torch
@@ -167,6 +168,16 @@ def for_confirmation(data: DataSet) -> DataSet:
     train_x, train_y = torch.cat([data.train_x, data.val_x]), torch.cat([data.train_y, data.val_y])
     mean, std = _normalisation(train_x)
     return replace(data, train_x=train_x, train_y=train_y, val_x=x, val_y=y, mean=mean, std=std, test=None)
+
+
+def not_there(root: Path, lacks: str, remedy: str) -> DataError:
+    """What to raise where ``data.root`` has not the files: ``lacks`` says of one that exists what it has not."""
+    fault = lacks
+    try:
+        root.stat()
+    except OSError as error:
+        fault = f"cannot be read ({error.strerror})"
+    return DataError(f"{str(root)[:200]!r} {fault}; set data.root to a folder that has {remedy}")
 
 
 def _normalisation(x: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -23,7 +23,7 @@ from PIL import Image
 from pydantic import PositiveInt
 from torch import Tensor
 
-from trainers.data import DataError, Fraction, Images, datasets, hold_out
+from trainers.data import DataError, Fraction, Images, datasets, hold_out, not_there
 
 _SIZES = {"train": 50_000, "test": 10_000}
 
@@ -156,8 +156,6 @@ def _from_torchvision(name: str, folder: Path, download: bool, part: str, first:
     except (RuntimeError, OSError, ValueError, HTTPException) as error:
         if download:
             raise DataError(f"{name} could not be fetched to {folder}: {error}") from error
-        raise DataError(
-            f"{str(folder)[:200]!r} has neither train*.parquet files nor a complete and undamaged torchvision download "
-            f"of {name}; set data.root to a folder that has, or data.download=true to fetch it there"
-        ) from error
+        lacks = f"has neither train*.parquet files nor a complete and undamaged torchvision download of {name}"
+        raise not_there(folder, lacks, f"{name}, or data.download=true to fetch it there") from error
     return torch.from_numpy(data.data[:first]).permute(0, 3, 1, 2).contiguous(), torch.tensor(data.targets[:first])

@@ -19,7 +19,7 @@ import torch
 from pydantic import PositiveInt
 from torch import Tensor
 
-from trainers.data import DataError, Fraction, Images, datasets, hold_out
+from trainers.data import DataError, Fraction, Images, datasets, hold_out, not_there
 
 _TRAIN = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte")
 _TEST = ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
@@ -68,10 +68,8 @@ def _part(names: tuple[str, str], root: str, download: bool) -> tuple[Tensor, Te
         _download(folder)
         found = _find(folder, names)
     if not found:
-        raise DataError(
-            f"{str(folder)[:200]!r} has no {names[0]} and {names[1]} (or the same with .gz), nor has its folder "
-            "FashionMNIST/raw; set data.root to a folder that has, or data.download=true to fetch them there"
-        )
+        lacks = f"has no {names[0]} and {names[1]} (or the same with .gz), nor has its folder FashionMNIST/raw"
+        raise not_there(folder, lacks, "them, or data.download=true to fetch them there")
     return _read(found[0]).unsqueeze(1), _read(found[1]).long()
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import PositiveInt
 
-from trainers.data import DataError, Fraction, PartOrNone, Text, datasets, split_text
+from trainers.data import DataError, Fraction, PartOrNone, Text, datasets, not_there, split_text
 
 _MAX_BYTES = 2 * 2**30
 _SHAKESPEARE_URL = "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"
@@ -53,10 +53,8 @@ def tiny_shakespeare(
     if path is None and download:
         path = _download_shakespeare(root_path)
     if path is None:
-        raise DataError(
-            f"{str(root_path)[:200]!r} has no tinyshakespeare.txt or input.txt, and is none; set data.root to a folder "
-            "that has, or data.download=true to fetch it there"
-        )
+        lacks = "has no tinyshakespeare.txt or input.txt, and is none"
+        raise not_there(root_path, lacks, "it, or data.download=true to fetch it there")
     content = _read(path)
     if hashlib.sha256(content).hexdigest() != _SHAKESPEARE_SHA256:
         raise DataError(
