@@ -137,7 +137,7 @@ def test_a_finished_study_is_resumed_without_ray(run, monkeypatch, capsys):
             ["search", "digits", "strategy.name=annealing"],
             ["unknown strategy 'annealing'; known: evolution, exhaustive, gradient, nsga2"],
         ),
-        (["search", "cifar10_resnet20", "data.root=nowhere"], ["'nowhere' cannot be read (No such file", "data.download=true to fetch it"]),
+        (["search", "cifar10_resnet20", "data.root=nowhere"], ["nowhere' cannot be read (No such file", "data.download=true to fetch it"]),
         (["search", "digits", "trial.device=cuda"], ["cuda"]),
         (["search", "digits", "--run", "{run}"], ["belongs to a study with another configuration"]),
         (["search", "digits", "--run", "{full}"], ["exists and is not empty"]),

@@ -175,8 +175,8 @@ def not_there(root: Path, lacks: str, remedy: str) -> DataError:
     fault = lacks
     try:
         root.stat()
-    except OSError as error:
-        fault = f"cannot be read ({error.strerror})"
+    except (OSError, ValueError) as error:  # ValueError: a path with a null byte
+        fault = f"cannot be read ({getattr(error, 'strerror', error)})"
     return DataError(f"{str(root)[:200]!r} {fault}; set data.root to a folder that has {remedy}")
 
 
