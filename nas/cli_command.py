@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel
+    from nas.yaml_config import Section
 
 _OF_SEARCHES = ("search", "resume", "eval", "table", "submit")
 
@@ -57,7 +57,7 @@ def _keys(command: str, name: str) -> list[str]:
     """Keys of that name that the command's configurations have, found by an import that takes its time."""
     from nas.yaml_config import places
 
-    model: type[BaseModel]
+    model: type[Section]
     if command in _OF_SEARCHES:
         from nas.config import ExperimentConfig as model
     elif command == "compare":

@@ -36,6 +36,9 @@ from trainers.trial import Trial
 DEFAULT_STRATEGY = "surrogate"
 """Chosen by the yardstick: see docs/yardstick.md."""
 
+_REGISTRIES: dict[str, Registry[Any]] = {"space": spaces, "strategy": strategies, "model": models, "data": datasets}
+"""Of the sections that hold a component."""
+
 
 def _default_root(data: str) -> Any:
     """The folder that a data set is read from if none is given; None if it needs none or is unknown."""
@@ -100,6 +103,10 @@ class ExperimentConfig(Section):
                 raise ValueError(f"data.root={root!r}: {error}") from error
             object.__setattr__(self, "data", self.data.model_copy(update={"root": absolute}))
         return self
+
+    @classmethod
+    def component_keys(cls) -> list[str]:
+        return [f"{section}.{option}" for section, registry in _REGISTRIES.items() for option in registry.options()]
 
     def make_space(self) -> SearchSpace:
         return spaces.get(self.space.name)(**self.space.options)
@@ -196,10 +203,9 @@ def _validated(values: dict[str, Any], source: str, faults: list[str]) -> Experi
 
 def _checked_components(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """The configuration with the options of its components as those want them, and what is wrong with them."""
-    registries: dict[str, Registry[Any]] = {"space": spaces, "strategy": strategies, "model": models, "data": datasets}
     checked: dict[str, Any] = {str(key): value for key, value in values.items()}
     faults = []
-    for section, registry in registries.items():
+    for section, registry in _REGISTRIES.items():
         entry = values.get(section)
         if isinstance(entry, str):  # strategy=tpe
             entry = {"name": entry}

@@ -15,7 +15,7 @@ from nas.shipped import shipped_configs as shipped_configs
 from search_spaces.registry import describe_error, nearest
 from trainers.trial import Component
 
-S = TypeVar("S", bound=BaseModel)
+S = TypeVar("S", bound="Section")
 
 
 class ConfigError(ValueError):
@@ -33,6 +33,11 @@ class Section(BaseModel):
     """Keys of a configuration; unknown ones and values that are no numbers are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @classmethod
+    def component_keys(cls) -> list[str]:
+        """Keys that some component of a section takes, as ``model.width``, for hints."""
+        return []
 
 
 class ComponentConfig(BaseModel):
@@ -117,14 +122,14 @@ def check(model: type[S], values: dict[str, Any]) -> tuple[S | None, list[str]]:
         return None, [_describe(dict(detail), model) for detail in error.errors()]
 
 
-def _describe(error: dict[str, Any], root: type[BaseModel]) -> str:
+def _describe(error: dict[str, Any], root: type[Section]) -> str:
     place = [str(part) for part in error["loc"]]
     if error["type"] == "extra_forbidden":
         return f"unknown key {'.'.join(place)!r}; {_hint(place, root)}"
     return f"{'.'.join(place)}: {describe_error(error)}"
 
 
-def _hint(place: list[str], root: type[BaseModel]) -> str:
+def _hint(place: list[str], root: type[Section]) -> str:
     """What an unknown key was meant to be: one of a section, given without it, or the near miss."""
     inside = places(place[0], root) if len(place) == 1 else []
     if inside:
@@ -132,12 +137,12 @@ def _hint(place: list[str], root: type[BaseModel]) -> str:
     return nearest(place[-1], _keys_at(place[:-1], root))
 
 
-def places(name: str, root: type[BaseModel]) -> list[str]:
-    """Keys of that name: the one at the top or, if there is none, those of sections, such as ``search.trials``."""
-    keys = list(root.model_fields)
-    for section, field in root.model_fields.items():
-        keys += [f"{section}.{key}" for key in _keys(_section(field.annotation))]
-    return [name] if name in keys else [key for key in keys if key.endswith(f".{name}")]
+def places(name: str, root: type[Section]) -> list[str]:
+    """Keys of that name: the one at the top, else those of sections, as ``search.trials``, else of components."""
+    keys = [f"{section}.{key}" for section, f in root.model_fields.items() for key in _keys(_section(f.annotation))]
+    kinds = (root.model_fields, keys, root.component_keys())
+    found = ([key for key in some if f".{key}".endswith(f".{name}")] for some in kinds)
+    return next(filter(None, found), [])
 
 
 def _keys_at(place: list[str], model: type[BaseModel]) -> list[str]:

@@ -62,6 +62,12 @@ class Registry(Generic[T]):
             raise KeyError(f"unknown {self.kind} {name!r}; {nearest(name, self._entries)}")
         return self._entries[name]
 
+    def options(self) -> list[str]:
+        """The options that one or more of the components take."""
+        factories = map(self.get, self.names())
+        parameters = (p for factory in factories for p in inspect.signature(factory).parameters.values())
+        return sorted({p.name for p in parameters if p.kind is p.KEYWORD_ONLY})
+
     def defaults(self, name: str) -> dict[str, Any]:
         """The options of that component that need not be given, with their values."""
         parameters = inspect.signature(self.get(name)).parameters.values()

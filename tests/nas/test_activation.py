@@ -225,7 +225,7 @@ def test_it_trains(x):
 def _replica(rank, folder):
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
     _save_gradient(rank, folder)
-    gc.collect()  # the wrapped model is a cycle that holds the group, whose threads abort an interpreter that ends first
+    gc.collect()  # the wrapped model is a cycle, and holds the group, whose threads abort an interpreter that ends
     torch.distributed.destroy_process_group()
 
 
