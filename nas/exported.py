@@ -12,7 +12,7 @@ import torch
 from search_spaces.codegen import to_source
 from search_spaces.compile import to_function
 from search_spaces.expression import Expression, params
-from search_spaces.known import KNOWN
+from search_spaces.known import NAMED
 from search_spaces.values import GRID
 
 _POINTS = (-3.1, -1.7, -0.6, -0.2, 0.3, 0.9, 1.8, 3.2)
@@ -25,7 +25,7 @@ class ExportError(ValueError):
 
 def class_name(known_name: str | None, key: str) -> str:
     """``SiLU`` for a known function whose name makes an identifier, else one made from the key."""
-    name = re.sub(r"[^A-Za-z0-9]", "", known_name or "") if known_name in KNOWN else ""
+    name = re.sub(r"[^A-Za-z0-9]", "", known_name or "") if known_name in NAMED else ""
     if re.fullmatch(r"[A-Za-z][A-Za-z0-9]*", name):
         return name[0].upper() + name[1:]
     return "Act" + re.sub(r"[^A-Za-z0-9]", "", key)[:6]

@@ -15,7 +15,7 @@ from search_spaces.canonical import simplify
 from search_spaces.equivalence import rejection
 from search_spaces.expression import Call, Expression, params, size, walk
 from search_spaces.known import known_expression
-from search_spaces.recognition import TOLERANCE, Likeness, likeness, nearest_known
+from search_spaces.recognition import likeness, nearest_known
 from search_spaces.sympy_bridge import ask
 from trainers.cost import relative_cost
 
@@ -43,7 +43,9 @@ def describe(expression: Expression) -> Group:
     grid.add_row("f'(x)", Text(forms.get("derivative", "not found by sympy")))
     near = nearest_known(expression, 3)
     if near:
-        grid.add_row("nearest", Text("\n".join(map(_neighbour, near))))
+        grid.add_row("nearest", Text("\n".join(map(str, near))))
+    elif found is None:
+        grid.add_row("nearest", "none of the known functions comes within 0.5 of it")
     operators = sum(isinstance(node, Call) for node in walk(expression))
     ratio = relative_cost(expression)
     grid.add_row(
@@ -51,11 +53,6 @@ def describe(expression: Expression) -> Group:
         f"operators: {operators}, nodes: {size(expression)}; forward and backward in eager torch {ratio:.1f} x ReLU",
     )
     return Group(grid, Text(""), _properties(expression))
-
-
-def _neighbour(like: Likeness) -> str:
-    """With ~ only where a leaderboard would have it too: what is nearest need not be near."""
-    return str(like) if like.difference <= TOLERANCE else f"  {str(like).removeprefix('~ ')}"
 
 
 def _properties(expression: Expression) -> Table:

@@ -34,10 +34,11 @@ from nas.export import sha256
 from nas.exported import class_name, module_source, self_check
 from nas.zoo import FOLDER
 from search_spaces.expression import params, size
-from search_spaces.known import KNOWN, recognize
+from search_spaces.known import FOUND, NAMED, recognize
 from search_spaces.parser import parse
 from search_spaces.sympy_bridge import ask
 
+_OURS = "found by nas, docs/studies"
 _PAPER = "Ramachandran, Zoph and Le 2017, arXiv 1710.05941"
 SOURCES = {
     "identity": "",
@@ -76,6 +77,8 @@ CLASSES = {
     "2017: sinc(x) + x": "SincPlusX",
     "2017: x asinh(x)^2": "XAsinhSquare",
     "GELU + 0.1 sin": "GELUSin",
+    "two slopes": "TwoSlopes",
+    "line - ReLU": "LineMinusReLU",
 }
 """Names that make no identifier by themselves."""
 
@@ -86,7 +89,7 @@ def build(folder: Path, tables: Path, studies: Path, measured: str | None) -> No
     results = [task_results(path) for path in sorted(tables.glob("*_cifar10"))]
     confirmed = [row for path in sorted(studies.glob("*/study.db")) for row in study_results(path.parent)]
     made = {}
-    for order, name in enumerate(KNOWN):
+    for order, name in enumerate(NAMED):
         card = _write(folder, name, order, measured)
         card["results"] = [found[name] for found in results if name in found]
         card["confirmed"] = [row for key, row in confirmed if key == name]
@@ -104,17 +107,17 @@ def _sorted(made: dict[str, str]) -> list[tuple[str, str]]:
 def module_of(name: str) -> tuple[str, str]:
     """Class and text of a known function's module."""
     cls = CLASSES.get(name) or class_name(name, "")
-    return cls, module_source(parse(KNOWN[name]), cls, about(name))
+    return cls, module_source(parse(NAMED[name]), cls, about(name))
 
 
 def about(name: str) -> str:
-    source = SOURCES.get(name, _PAPER if name.startswith("2017: ") else "")
+    source = SOURCES.get(name, _PAPER if name.startswith("2017: ") else _OURS if name in FOUND else "")
     return f"{name}{f': {source}' if source else ''}.\n"
 
 
 def _write(folder: Path, name: str, order: int, measured: str | None) -> dict[str, Any]:
     """The module, and all of its card but for what it is worth."""
-    expression = parse(KNOWN[name])
+    expression = parse(NAMED[name])
     cls, text = module_of(name)
     path = folder / f"{cls.lower()}.py"
     path.write_text(text, encoding="utf-8")
@@ -128,7 +131,7 @@ def _write(folder: Path, name: str, order: int, measured: str | None) -> dict[st
         "class": cls,
         "module": path.stem,
         "order": order,
-        "formula": KNOWN[name],
+        "formula": NAMED[name],
         "latex": ask("forms", expression, 10.0).get("latex"),
         "parameters": list(params(expression)),
         "complexity": size(expression),

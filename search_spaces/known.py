@@ -60,17 +60,28 @@ KNOWN = MappingProxyType(
         "2017: x asinh(x)^2": "x * asinh(x) ** 2",
     }
 )
-"""Name to formula."""
+"""Name to formula: what was published."""
+
+FOUND = MappingProxyType(
+    {
+        "two slopes": "beta * min(x, 0) + (1 - beta) * (beta2 * x)",
+        "line - ReLU": "beta * x - max(x, 0)",
+    }
+)
+"""Finds of this project that its studies (docs/studies) confirmed on a test set. Nothing is said to be like these."""
+
+NAMED = MappingProxyType({**KNOWN, **FOUND})
+"""All of them."""
 
 
 @cache
 def _index() -> tuple[EquivalenceIndex, dict[str, str]]:
     index = EquivalenceIndex()
-    return index, {index.add(parse(formula)): name for name, formula in KNOWN.items()}
+    return index, {index.add(parse(formula)): name for name, formula in NAMED.items()}
 
 
 def recognize(expression: Expression) -> str | None:
-    """The name of the known function that this expression is equal to, None if it is none of them."""
+    """The name of the known or found function that this expression is equal to, None if it is none of them."""
     index, names = _index()
     key = index.find(expression)
     return None if key is None else names[key]
@@ -99,8 +110,8 @@ def as_expression(text: str) -> Expression:
 
 
 def known_expression(name: str) -> Expression:
-    """The expression of a known function; case does not matter. Raises KeyError with the near miss."""
-    by_lower = {known.lower(): formula for known, formula in KNOWN.items()}
+    """The expression of a named function; case does not matter. Raises KeyError with the near miss."""
+    by_lower = {known.lower(): formula for known, formula in NAMED.items()}
     if name.lower() not in by_lower:
-        raise KeyError(f"unknown activation {name!r}; {nearest(name, KNOWN)}")
+        raise KeyError(f"unknown activation {name!r}; {nearest(name, NAMED)}")
     return parse(by_lower[name.lower()])

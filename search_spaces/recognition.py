@@ -11,9 +11,10 @@ import torch
 from numpy.typing import NDArray
 from scipy import optimize
 
+from search_spaces.canonical import simplify
 from search_spaces.compile import evaluate, plan
 from search_spaces.equivalence import EquivalenceIndex
-from search_spaces.expression import Expression, params
+from search_spaces.expression import Call, Expression, Var, params, replace
 from search_spaces.known import KNOWN, known_expression, recognize
 from search_spaces.values import GRID
 
@@ -21,6 +22,7 @@ Floats = NDArray[np.float64]
 
 TOLERANCE = 0.05
 """Largest difference on [-5, 5] up to which a function counts as like a named one."""
+_REMOTE = 0.5  # what differs more is not worth naming as a neighbour
 RANGE: Floats = np.linspace(-5.0, 5.0, 201)
 _FAR: Floats = np.concatenate([GRID, [-1000.0, -100.0, -20.0, 20.0, 100.0, 1000.0]])
 _MAX_FITTED = 3
@@ -53,6 +55,8 @@ class Likeness:
         at = f" at {', '.join(f'{name}={value:.4g}' for name, value in self.fitted)}" if self.fitted else ""
         if self.equal:
             return f"= {self.formula}{at}"
+        if self.difference > TOLERANCE:
+            return f"{self.formula}{at} (max |diff| {self.difference:.2g})"
         if self.difference < 1e-6:
             return f"~ {self.formula}{at} (equal on [-5, 5] alone)"
         return f"~ {self.formula}{at} (max |diff| {self.difference:.2g})"
@@ -70,27 +74,56 @@ def likeness(expression: Expression) -> Likeness | None:
 
 
 def nearest_known(expression: Expression, count: int) -> list[Likeness]:
-    """The named functions that differ least on [-5, 5], nearest first.
+    """The named functions that differ least on [-5, 5], by no more than 0.5; nearest first, each once.
 
-    Learnable parameters of the expression are fitted, and it is compared with known functions that have none; an
-    expression without any is compared with all, and their parameters are fitted.
+    Learnable parameters of the expression are fitted, and it is compared with known functions that have none, also
+    reflected; an expression without any is compared with all, and their parameters are fitted.
     """
     names = params(expression)
     if len(names) > _MAX_FITTED:
         return []
+    if names:
+        others = [other for other in _mirrored() if other.name not in _TRIVIAL]
+        grid = _values(expression, _grid(len(names)), names)
+        starts = [_closest(grid, _plain(other.expression), len(names)) for other in others]
+    else:
+        others = [_Named(known, known, known_expression(known)) for known in KNOWN if known not in _TRIVIAL]
+        target = _plain(expression)
+        starts = [_coarse(other.expression, target) for other in others]
+    found = sorted(zip(others, starts, strict=True), key=lambda pair: pair[1][1])
+    refined = [_refined(expression, other, start) for other, (start, _) in found[: 2 * (count + _REFINED)]]
+    refined.sort(key=lambda like: (not like.equal, round(like.difference, 4), len(like.formula)))  # plain before turned
+    best: dict[str, Likeness] = {}
+    for like in refined:
+        best.setdefault(like.name, like)
+    return [like for like in best.values() if like.difference <= _REMOTE][:count]
+
+
+@dataclass(frozen=True)
+class _Named:
+    """A known function, or its reflection: ``formula`` is how it is written, such as ``-ReLU(-x)``."""
+
+    name: str
+    formula: str
+    expression: Expression
+
+
+@cache
+def _mirrored() -> list[_Named]:
+    """The known functions without parameters, each as it is and reflected at either axis and at both."""
     found = []
     for known in KNOWN:
-        if known in _TRIVIAL:
+        plain = known_expression(known)
+        if params(plain):
             continue
-        other = known_expression(known)
-        if names and params(other):
-            continue
-        family, target = (expression, other) if names else (other, expression)
-        start, difference = _coarse(family, _plain(target), params(family))
-        found.append((difference, known, start))
-    found.sort(key=lambda entry: entry[0])
-    refined = [_refined(expression, known, start) for difference, known, start in found[: count + _REFINED]]
-    return sorted((like for like in refined if like.difference < 1e3), key=lambda like: like.difference)[:count]
+        turned = replace(plain, {Var("x"): Call("neg", (Var("x"),))})
+        call = known if known.isalnum() else f"({known})"
+        found += [_Named(known, known, plain), _Named(known, f"{call}(-x)", turned)]
+        found += [
+            _Named(known, f"-{call}(x)", Call("neg", (plain,))),
+            _Named(known, f"-{call}(-x)", Call("neg", (turned,))),
+        ]
+    return found
 
 
 # --- scale, shift, reflection ----------------------------------------------------------------------------------------
@@ -123,13 +156,16 @@ def _affine(expression: Expression) -> Likeness | None:
         (a, b), *_ = np.linalg.lstsq(columns, target, rcond=None)
         if np.abs(columns @ (a, b) - target).max() <= 1e-6 * max(1.0, np.abs(target).max()):
             simple = name.isalnum()
-            text = _scaled(f"{name if simple else 'f'}({inner})", float(a), float(b))
+            a, b = float(f"{a:.6g}"), 0.0 if abs(b) < 1e-7 * max(1.0, abs(a)) else float(f"{b:.6g}")
+            text = _scaled(f"{name if simple else 'f'}({inner})", a, b)
+            if text == str(simplify(expression)):  # 2 * tanh(x) would be said to be 2 * tanh(x)
+                changes = ["reflected" if a < 0 else "", "scaled" if abs(a) != 1 else "", "shifted" if b else ""]
+                text = ", ".join(filter(None, [name, *changes]))
             return Likeness(name, text if simple else f"{text} with f = {name}", 0.0, at)
     return Likeness(name, f"{name} up to scale, shift and reflection", 0.0)
 
 
 def _scaled(text: str, a: float, b: float) -> str:
-    a, b = float(f"{a:.6g}"), 0.0 if abs(b) < 1e-7 * max(1.0, abs(a)) else float(f"{b:.6g}")
     scaled = text if a == 1 else f"-{text}" if a == -1 else f"{a:g} * {text}"
     return scaled if b == 0 else f"{scaled} {'+' if b > 0 else '-'} {abs(b):g}"
 
@@ -152,21 +188,31 @@ def _plain(expression: Expression) -> Floats:
     return _values(expression, np.ones((1, len(names))), names)[0]
 
 
-def _coarse(family: Expression, target: Floats, names: tuple[str, ...]) -> tuple[Floats, float]:
-    """The best parameters on a coarse grid (and at 1), and the difference there."""
+@cache
+def _grid(parameters: int) -> Floats:
+    """Values of so many parameters, where fits start: at 1, and on a coarse grid; shape (rows, parameters)."""
+    axis = _STARTS[min(parameters, _MAX_FITTED)]
+    return np.array([np.ones(parameters), *product(axis, repeat=parameters)])
+
+
+def _coarse(family: Expression, target: Floats) -> tuple[Floats, float]:
+    """The best parameters on the grid, and the difference there."""
+    names = params(family)
     if not names:
         return np.ones(0), _difference(_plain(family) - target)
-    axis = _STARTS[min(len(names), _MAX_FITTED)]
-    points = np.array([np.ones(len(names)), *product(axis, repeat=len(names))])
+    return _closest(_values(family, _grid(len(names)), names), target, len(names))
+
+
+def _closest(values: Floats, target: Floats, parameters: int) -> tuple[Floats, float]:
     with np.errstate(all="ignore"):
-        differences = np.nan_to_num(np.abs(_values(family, points, names) - target), nan=np.inf).max(axis=1)
+        differences = np.nan_to_num(np.abs(values - target), nan=np.inf).max(axis=1)
     best = int(np.argmin(differences))
-    return points[best], float(differences[best])
+    return _grid(parameters)[best], float(differences[best])
 
 
-def _refined(expression: Expression, known: str, start: Floats) -> Likeness:
+def _refined(expression: Expression, known: _Named, start: Floats) -> Likeness:
     names = params(expression)
-    other = known_expression(known)
+    other = known.expression
     family, fixed = (expression, other) if names else (other, expression)
     target, ones = _plain(fixed), np.ones((1, len(params(fixed))))
     free = params(family)
@@ -184,9 +230,9 @@ def _refined(expression: Expression, known: str, start: Floats) -> Likeness:
     equal = bool(np.allclose(*far, rtol=1e-6, atol=1e-6)) and difference < 1e-6
     at = tuple((name, float(value) + 0.0) for name, value in zip(free, best, strict=True))
     if names:
-        return Likeness(known, known, difference, at, equal)
+        return Likeness(known.name, known.formula, difference, at, equal)
     inner = ", ".join(f"{name}={value:.4g}" for name, value in at)
-    return Likeness(known, f"{known}({inner})" if inner else known, difference, (), equal)
+    return Likeness(known.name, f"{known.name}({inner})" if inner else known.name, difference, (), equal)
 
 
 def _difference(values: Floats) -> float:

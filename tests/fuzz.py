@@ -75,9 +75,9 @@ def mutated(text: str, chance: random.Random) -> str:
 
 
 def formulas(chance: random.Random) -> str:
-    from search_spaces.known import KNOWN
+    from search_spaces.known import NAMED
 
-    text = chance.choice([*KNOWN.values(), "max(x, beta * x, 0)", "x1 * x2"])
+    text = chance.choice([*NAMED.values(), "max(x, beta * x, 0)", "x1 * x2"])
     return mutated(text, chance) if chance.random() < 0.8 else chance.choice(PAYLOADS)
 
 

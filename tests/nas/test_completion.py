@@ -14,7 +14,7 @@ import pytest
 from nas import completion
 from nas.strategies import strategies
 from nas.yaml_config import read_yaml, shipped_configs
-from search_spaces.known import KNOWN, known_expression
+from search_spaces.known import NAMED, known_expression
 from search_spaces.presets import spaces
 
 NAS = Path(sys.executable).with_name("nas")
@@ -93,7 +93,7 @@ def test_the_names_are_those_that_are_known():
     assert {name for name in completion.spaces("") if not name.endswith(".yaml")} == set(spaces.names())
     offered = completion.zoo("")
     assert all(known_expression(name) for name in offered)
-    assert [name for name in KNOWN if shlex.quote(name) == name or name == "ReLU^2"] == offered
+    assert [name for name in NAMED if shlex.quote(name) == name or name == "ReLU^2"] == offered
 
 
 def test_configurations_are_offered_to_the_command_that_takes_them(folder):

@@ -15,7 +15,7 @@ from nas.cli import main
 from nas.exported import module_source
 from nas.zoo import FOLDER, cards
 from nas.zoo_build import module_of
-from search_spaces.known import KNOWN
+from search_spaces.known import NAMED
 from search_spaces.parser import parse
 
 
@@ -47,7 +47,7 @@ def test_a_file_checks_itself(tmp_path, clean_environment):
     assert "not close" in done.stderr
 
 
-@pytest.mark.parametrize("name", KNOWN)
+@pytest.mark.parametrize("name", NAMED)
 def test_every_module_of_the_zoo_passes_its_own_check(name):
     module(FOLDER / f"{cards()[name]['module']}.py").check()
 
@@ -86,12 +86,12 @@ def test_narrow_numbers_are_computed_in_wide_ones(swish):
 
 def test_the_zoo_is_what_would_be_written_today():
     """Formula, exporter and files agree; nas.zoo_build writes them anew."""
-    for name in KNOWN:
+    for name in NAMED:
         cls, text = module_of(name)
         card = cards()[name]
-        assert (card["class"], card["formula"]) == (cls, KNOWN[name])
+        assert (card["class"], card["formula"]) == (cls, NAMED[name])
         assert (FOLDER / f"{card['module']}.py").read_text() == text
-    assert len(list(FOLDER.glob("*.json"))) == len(KNOWN)
+    assert len(list(FOLDER.glob("*.json"))) == len(NAMED)
 
 
 def test_cards_say_what_the_tables_say():
@@ -125,10 +125,10 @@ def test_nas_zoo(tmp_path, monkeypatch, capsys):
         return ended.value.code, printed.out, " ".join(printed.err.replace("│", " ").split())
 
     listed = run()[1]
-    assert all(f"\n{name} " in f"\n{listed}" for name in KNOWN)
+    assert all(f"\n{name} " in f"\n{listed}" for name in NAMED)
     assert "x * sigmoid(x)" in run("silu")[1]
     assert json.loads(run("SiLU", "--json")[1])["class"] == "SiLU"
-    assert len(json.loads(run("--json")[1])) == len(KNOWN)
+    assert len(json.loads(run("--json")[1])) == len(NAMED)
     assert run("SiLU", "--out", str(tmp_path)) == (0, f"{tmp_path / 'silu.py'}\n", "")
     assert (tmp_path / "silu.py").read_text() == (FOLDER / "silu.py").read_text()
     for arguments, why in (

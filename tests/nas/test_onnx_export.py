@@ -12,7 +12,7 @@ from torch import nn
 import nas
 from nas.onnx_export import OnnxError, export_function
 from nas.zoo import copy_to, find
-from search_spaces.known import KNOWN
+from search_spaces.known import NAMED
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -35,7 +35,7 @@ def test_known_functions(name, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", KNOWN)
+@pytest.mark.parametrize("name", NAMED)
 def test_all_known_functions(name, tmp_path):
     nas.to_onnx(nas.load(name), torch.linspace(-5, 5, 120).view(10, 12), tmp_path / "act.onnx")
 

@@ -64,6 +64,13 @@ def test_recognition_sees_through_spelling():
         ("beta * x * sigmoid(beta2 * x)", "= SiLU at beta=1, beta2=1"),
         ("exp(-beta * x ** 2)", "= Gaussian at beta=1"),
         ("beta * x * sigmoid(x)", "= SiLU(x) at beta=1"),
+        ("min(x, beta)", "= -ReLU(-x) at beta=0"),
+        ("beta * max(x, 0) - x", "= ReLU(-x) at beta=1"),
+        ("beta * min(x, 0) + gamma * x", "= ReLU at beta=-1, gamma=1"),
+        ("2 * tanh(x)", "= tanh, scaled"),
+        ("-erf(x)", "= erf, reflected"),
+        ("0.5 * sigmoid(x) + 3", "= sigmoid, scaled, shifted"),
+        ("-tanh(x) * 2", "= -2 * tanh(x)"),
         ("1e-8 * tanh(x) * 1e3", "= 1e-05 * tanh(x)"),
         ("max(x, 0) + max(x - 6, 0)", "~ ReLU (equal on [-5, 5] alone)"),
         ("x * (0.5 + 1e-3 * x)", "~ Swish(beta=0.004) (equal on [-5, 5] alone)"),
@@ -93,3 +100,12 @@ def test_what_differs_far_out_is_not_called_equal():
     near = [str(like) for like in nearest_known(parse("max(x, 0)"), 6)]
     assert "= ReLU" in near
     assert "= ReLU6" not in near
+
+
+def test_what_is_far_from_everything_has_no_neighbours_and_what_is_not_near_no_mark():
+    assert nearest_known(parse("x * x"), 3) == []
+    near = nearest_known(parse("beta * sin(x) + x * (1 - beta)"), 9)
+    assert {like.difference > 0.05 for like in near} == {True, False}
+    for like in near:
+        assert like.difference <= 0.5
+        assert str(like).startswith(("=", "~")) == (like.equal or like.difference <= 0.05)
