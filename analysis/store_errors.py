@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 
 FILE_NAME = "study.db"
@@ -23,13 +24,20 @@ def no_study(run: Path) -> StoreError:
     elif (usual / FILE_NAME).is_file():
         why = f"did you mean {usual}?"
     elif not run.exists():
-        why = "it does not exist"
+        why = _missing(run)
     elif studies := sorted(path.parent for path in run.glob(f"*/{FILE_NAME}")):
         more = f" and {len(studies) - _TOLD} more" if len(studies) > _TOLD else ""
         why = f"there is no {FILE_NAME} in it; it holds studies: {', '.join(map(str, studies[:_TOLD]))}{more}"
     else:
         why = f"there is no {FILE_NAME} in it"
     return StoreError(f"{run} is not a study's directory: {why}")
+
+
+def _missing(run: Path) -> str:
+    beside = {path.parent.name: path.parent for path in run.parent.glob(f"*/{FILE_NAME}")}
+    if close := difflib.get_close_matches(run.name, beside, 1):
+        return f"it does not exist; did you mean {beside[close[0]]}?"
+    return "it does not exist" if run.is_absolute() else f"it does not exist in {Path.cwd()}"
 
 
 def unreadable(path: Path, error: Exception) -> StoreError:

@@ -113,7 +113,9 @@ def read_table(folder: Path) -> ResultTable:
     for name in (FUNCTIONS, TRAININGS):
         path = folder / name
         if not path.is_file():
-            raise TableError(f"{folder} is not a table: there is no {name} in it; nas table CONFIG makes one")
+            usual = Path("tables") / folder
+            hint = f"did you mean {usual}?" if (usual / name).is_file() else "nas table CONFIG makes one"
+            raise TableError(f"{folder} is not a table: there is no {name} in it; {hint}")
         try:
             table = pq.read_table(path)
             about = json.loads((table.schema.metadata or {}).get(b"nas", b"{}"))

@@ -40,11 +40,18 @@ class Command(_PlainFlags, TyperCommand):
                     raise typer.BadParameter(
                         f"no such option: {option}; keys of a configuration are written KEY=VALUE: {spelled}"
                     )
+            for word in args:
+                name, given, value = word.partition("=")
+                if given and f"--{name}" in self._known() and not _keys(self.name or "", name):
+                    raise typer.BadParameter(f"{name} is an option, not a key: --{name} {value}")
         return super().parse_args(ctx, args)
+
+    def _known(self) -> set[str]:
+        return {"--help", *(text for param in self.params for text in (*param.opts, *param.secondary_opts))}
 
     def _unknown(self, args: Sequence[str]) -> Iterator[tuple[str, str]]:
         """Options that the command does not have, and their values."""
-        known = {"--help", *(text for param in self.params for text in (*param.opts, *param.secondary_opts))}
+        known = self._known()
         for word, following in zip(args, [*args, "VALUE"][1:], strict=True):
             if word == "--":
                 return

@@ -193,6 +193,7 @@ def _show_evaluation(run: Run, terminal: Console) -> None:
 
 
 def _show_search(run: Run, search: Search, terminal: Console) -> None:
+    from analysis.comparisons import outcome
     from analysis.leaderboard import leaderboard as build
     from nas.export import export_top
     from nas.tables import print_leaderboard
@@ -215,7 +216,10 @@ def _show_search(run: Run, search: Search, terminal: Console) -> None:
         style="dim",
         soft_wrap=True,
     )
-    terminal.print(f"\nLeaderboard:     nas leaderboard {run.path}", markup=False, soft_wrap=True)
+    shown = (rows.apply(outcome, axis=1, column="vs_relu") == "better").any()
+    says = "" if shown else "No function is shown to be better than ReLU yet. "
+    terminal.print(f"\n{says}On the test set, with fresh seeds: nas confirm {run.path}", markup=False, soft_wrap=True)
+    terminal.print(f"All of it, with figures: nas report {run.path}", markup=False, soft_wrap=True)
     terminal.print(f"Exported winner: {winner}", markup=False, soft_wrap=True)
 
 

@@ -101,6 +101,8 @@ def _placed(run: Path, place: str) -> Expression:
 def _exported(path: Path) -> Expression:
     """The formula of an exported file's card, if the file is still what was exported."""
     card_path, module = path.with_suffix(".json"), path.with_suffix(".py")
+    if path.suffix == ".py" and not module.exists():
+        raise LoadError(f"there is no file {module}")
     card = read_card(card_path)
     if module.exists():
         from nas.export import sha256
@@ -111,8 +113,6 @@ def _exported(path: Path) -> Expression:
                 "nas.load reads the formula from the card, which may be another than the file's. Export it anew; or, "
                 "if you trust it, import it as the Python module that it is"
             )
-    elif path.suffix == ".py":
-        raise LoadError(f"there is no file {module}")
     return as_expression(card["formula"])
 
 
@@ -122,8 +122,8 @@ def read_card(path: Path) -> dict[str, Any]:
         card = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise LoadError(
-            f"{path} cannot be read ({error.strerror or error}); an exported file is loaded by its card, which nas "
-            "export writes beside it"
+            f"{path} cannot be read ({error.strerror or error}); nas.load reads the formula from an exported file's "
+            "card, which nas export writes beside it: keep the two together, or import the file as a Python module"
         ) from error
     except (ValueError, RecursionError) as error:
         raise LoadError(f"{path} is no card of an exported function: it is no JSON ({str(error)[:100]})") from error

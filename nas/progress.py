@@ -34,6 +34,7 @@ class _View(ABC):
         self._drawn = 0.0
         self._before = self._finished()
         self._live: Live | None = None
+        self._over = False
 
     def __enter__(self) -> Self:
         if self.console.is_terminal:
@@ -48,6 +49,7 @@ class _View(ABC):
     ) -> None:
         if self._live is not None:
             self._live.__exit__(kind, error, trace)
+        self._over = True
         self._print(self._line())
 
     def __call__(self) -> None:
@@ -68,7 +70,7 @@ class _View(ABC):
             return "starting"
         rate = done / elapsed
         speed, left = f"{60 * rate:.0f} candidates/min", self._left(rate)
-        if done < min(_TELLING, (done + left) / 5):
+        if not left or done < min(_TELLING, (done + left) / 5):
             return speed
         minutes, seconds = divmod(round(left / rate), 60)
         return f"{speed}, {minutes}:{seconds:02} left"
@@ -83,6 +85,15 @@ class _View(ABC):
 
     def _print(self, text: str) -> None:
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def _in_words(self, count: Mapping[TrialState, int]) -> str:
+        """How many are in which state; those that ran when all was interrupted will run again."""
+        words = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
+        text = ", ".join(f"{count.get(state, 0)} {word}" for state, word in words.items())
+        running = count.get(TrialState.RUNNING, 0)
+        if self._over:
+            return f"{text}, {running} interrupted" if running else text
+        return f"{text}, {running} running"
 
     @abstractmethod
     def _finished(self) -> int:
@@ -140,12 +151,13 @@ class ProgressView(_View):
     def _states(self) -> str:
         stages = (RELAX, SEARCH, RETRAIN)
         count = {state: sum(self.search.counts[s, state] for s in stages) for state in TrialState}
-        return _in_words(count)
+        return self._in_words(count)
 
     def _line(self) -> str:
         s = self.search
+        searched, retrained = (s.launched(stage) - s.running(stage) for stage in (SEARCH, RETRAIN))
         return (
-            f"[{s.launched(SEARCH)}/{s.config.search.trials} searched, {s.launched(RETRAIN)} retrained] "
+            f"[{searched}/{s.config.search.trials} searched, {retrained} retrained] "
             f"{self._states()}; best {self._best()}; {self._speed()}"
         )
 
@@ -157,7 +169,7 @@ class ProgressView(_View):
         yield "retrain", _bar(retrained - s.running(RETRAIN), retrained + s.remaining_retrainings)
         p = s.proposals
         yield "trials", self._states()
-        yield "asked", f"{p['asked']} asked, {p['duplicates']} known already, {p['filtered']} filtered before training"
+        yield "asked", f"{p['asked']} asked, {p['duplicates']} known already, {p['filtered']} set aside untrained"
         yield "best", self._best()
         yield "speed", self._speed()
         yield "run", self.run
@@ -205,25 +217,13 @@ class ConfirmView(_View):
 
     def _line(self) -> str:
         c = self.confirmation
-        return f"[{self._finished()}/{c.total} confirmed] {_in_words(c.counts)}; {self._speed()}"
+        return f"[{self._finished()}/{c.total} confirmed] {self._in_words(c.counts)}; {self._speed()}"
 
     def _rows(self) -> Iterator[tuple[str, str | Table]]:
         yield "confirm", _bar(self._finished(), self.confirmation.total)
-        yield "trials", _in_words(self.confirmation.counts)
+        yield "trials", self._in_words(self.confirmation.counts)
         yield "speed", self._speed()
         yield "run", self.run
-
-
-def _in_words(count: Mapping[TrialState, int]) -> str:
-    return ", ".join(
-        f"{count.get(state, 0)} {word}"
-        for state, word in (
-            (TrialState.COMPLETE, "complete"),
-            (TrialState.PRUNED, "pruned"),
-            (TrialState.FAIL, "failed"),
-            (TrialState.RUNNING, "running"),
-        )
-    )
 
 
 def _bar(done: int, total: int) -> Table:

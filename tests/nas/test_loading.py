@@ -156,7 +156,7 @@ def test_files_that_are_something_else(name, content, why, tmp_path):
 
 
 def test_what_is_not_there(tmp_path):
-    with pytest.raises(LoadError, match="cannot be read"):
+    with pytest.raises(LoadError, match="there is no file"):
         nas.load(tmp_path / "missing.py")
     with pytest.raises(LoadError, match="there is no exports/missing"):
         nas.load("exports/missing")
