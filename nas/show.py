@@ -50,7 +50,8 @@ def describe(expression: Expression) -> Group:
     ratio = relative_cost(expression)
     grid.add_row(
         "cost",
-        f"operators: {operators}, nodes: {size(expression)}; forward and backward in eager torch {ratio:.1f} x ReLU",
+        f"operators: {operators}, nodes: {size(expression)}; forward and backward {ratio:.1f} x ReLU in eager torch "
+        "(nas.load makes one kernel of each)",
     )
     return Group(grid, Text(""), _properties(expression))
 
