@@ -44,7 +44,7 @@ def zoo(
     if json:
         typer.echo(dumps(list(view.cards().values()) if chosen is None else chosen, indent=2))
     elif out is None:
-        console().print(view.as_table() if chosen is None else view.as_card(chosen))
+        console().print(view.as_table(console().width) if chosen is None else view.as_card(chosen))
         if chosen is None:
             console().print(f"\n{view.note()}", style="dim", soft_wrap=False, markup=False)
     if out is not None and chosen is not None:
