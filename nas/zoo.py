@@ -124,7 +124,7 @@ def _confirmed(result: dict[str, Any]) -> str:
         return text
     half = shown(result["vs_relu_ci95"], metric)
     difference = f"{shown(result['vs_relu'], metric, sign=True)} ± {half} {unit(metric)}"
-    return f"{text}; {difference} to ReLU, p = {result['vs_relu_holm']:.2g} (Holm)"
+    return f"{text}; {difference} to ReLU, p = {result['vs_relu_holm']:.1g} (Holm)"
 
 
 def as_card(card: dict[str, Any]) -> Group:
@@ -148,7 +148,12 @@ def as_card(card: dict[str, Any]) -> Group:
             f"{100 * result['mean']:.1f} ± {100 * result['std']:.1f} % over {result['seeds']} seeds{spread}"
         )
     for result in card["confirmed"]:
-        rows[result["setting"]] = _confirmed(result)
+        where = (
+            result["study"]
+            if result["setting"].endswith(result["study"])
+            else f"{result['study']}, {result['setting']}"
+        )
+        rows[where] = _confirmed(result)
     for name, text in rows.items():
         grid.add_row(name, Text(str(text)))
     return Group(grid)

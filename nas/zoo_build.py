@@ -17,7 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -79,25 +79,34 @@ CLASSES = {
     "GELU + 0.1 sin": "GELUSin",
     "two slopes": "TwoSlopes",
     "line - ReLU": "LineMinusReLU",
+    "sin / cosh": "SinOverCosh",
 }
 """Names that make no identifier by themselves."""
 
 
-def build(folder: Path, tables: Path, studies: Path, measured: str | None) -> None:
-    """Write all modules and cards. Costs are those of the cards that are there, unless ``measured`` says where."""
+def build(folder: Path, tables: Path, studies: Path, measured: str, keep_costs: bool = False) -> None:
+    """Write all modules and cards; ``measured`` says where costs are, which may be kept of the cards that are there."""
     folder.mkdir(parents=True, exist_ok=True)
     results = [task_results(path) for path in sorted(tables.glob("*_cifar10"))]
     confirmed = [row for path in sorted(studies.glob("*/study.db")) for row in study_results(path.parent)]
     made = {}
     for order, name in enumerate(NAMED):
-        card = _write(folder, name, order, measured)
+        card = _write(folder, name, order, measured, keep_costs)
         card["results"] = [found[name] for found in results if name in found]
-        card["confirmed"] = [row for key, row in confirmed if key == name]
+        card["confirmed"] = once(row for key, row in confirmed if key == name)
         (folder / f"{card['module']}.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
         made[card["class"]] = card["module"]
     imports = (f"from nas.modules.activations.zoo.{module} import {cls} as {cls}\n" for cls, module in _sorted(made))
     text = '"""Known activation functions as modules; ``nas zoo`` lists them. Written by nas.zoo_build."""\n\n'
     (folder / "__init__.py").write_text(text + "".join(imports), encoding="utf-8")
+
+
+def once(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Without those that another study trained before: the same seeds in the same setting have the same results."""
+    found: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for row in rows:
+        found.setdefault((row["model"], row["data"], row["mean"], row["std"]), row)
+    return list(found.values())
 
 
 def _sorted(made: dict[str, str]) -> list[tuple[str, str]]:
@@ -115,15 +124,16 @@ def about(name: str) -> str:
     return f"{name}{f': {source}' if source else ''}.\n"
 
 
-def _write(folder: Path, name: str, order: int, measured: str | None) -> dict[str, Any]:
+def _write(folder: Path, name: str, order: int, measured: str, keep_cost: bool) -> dict[str, Any]:
     """The module, and all of its card but for what it is worth."""
     expression = parse(NAMED[name])
     cls, text = module_of(name)
     path = folder / f"{cls.lower()}.py"
     path.write_text(text, encoding="utf-8")
     self_check(path, cls, expression)
-    if measured is None:
-        cost = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["cost"]
+    earlier = path.with_suffix(".json")
+    if keep_cost and earlier.exists():
+        cost = json.loads(earlier.read_text(encoding="utf-8"))["cost"]
     else:
         cost = {"x_silu": round(relative_cost(name), 2), "measured": measured}
     return {
@@ -176,7 +186,7 @@ def _confirmed(study: str, setting: str, config: Mapping[str, Any], row: Mapping
     where = {"study": study, "setting": setting, "model": config["model"]["name"], "data": config["data"]["name"]}
     numbers = {"mean": row["value"], "std": row["value_std"]}
     numbers |= {key: row[key] for key in ("vs_relu", "vs_relu_ci95", "vs_relu_holm")}
-    rounded = {key: None if value is None else round(value, 4) for key, value in numbers.items()}
+    rounded = {key: None if value is None else float(f"{value:.6g}") for key, value in numbers.items()}
     return {**where, "metric": row["metric"], "seeds": row["n_seeds"], **rounded}
 
 
@@ -218,7 +228,7 @@ def main() -> None:
     parser.add_argument("--measured", default="float32, 1,000,000 values, one core of an AMD EPYC")
     parser.add_argument("--keep-costs", action="store_true", help="of the cards that are there, for a busy machine")
     args = parser.parse_args()
-    build(args.folder, args.tables, args.studies, None if args.keep_costs else args.measured)
+    build(args.folder, args.tables, args.studies, args.measured, args.keep_costs)
 
 
 if __name__ == "__main__":

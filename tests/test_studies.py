@@ -32,8 +32,8 @@ SHOWN = [
 
 
 def test_there_are_studies():
-    assert STUDIES
-    assert len(SHOWN) >= 5
+    assert {path.name for path in STUDIES} >= {"cifar10", "cifar10_two_units", "shakespeare", "shakespeare_gate"}
+    assert len(SHOWN) >= 10
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.name)
@@ -63,11 +63,14 @@ def test_what_was_confirmed_is_what_its_trainings_say(path):
             metric = table["metric"].iloc[0]
             seeds = sorted(by_function[relu])
             assert len(seeds) >= 5
-            values = {key: np.array([of[seed][metric] for seed in seeds]) for key, of in by_function.items()}
+            done = {key: of for key, of in by_function.items() if all(metric in of[seed] for seed in seeds)}
+            failed = sorted(set(by_function) - set(done))  # in the race, and shown to be nothing
+            assert table.loc[failed, "n_failed"].ge(1).all()
+            values = {key: np.array([of[seed][metric] for seed in seeds]) for key, of in done.items()}
             others = [key for key in values if key != relu]
             tests = [stats.ttest_rel(values[key], values[relu]) for key in others]
-            holm = multipletests([test.pvalue for test in tests], method="holm")[1]
-            for key, test, p in zip(others, tests, holm, strict=True):
+            holm = multipletests([*(test.pvalue for test in tests), *(1.0 for _ in failed)], method="holm")[1]
+            for key, test, p in zip(others, tests, holm, strict=False):
                 row, interval = table.loc[key], test.confidence_interval(0.95)
                 assert row["value"] == pytest.approx(values[key].mean(), rel=1e-12)
                 assert row["value_std"] == pytest.approx(values[key].std(ddof=1), rel=1e-9)

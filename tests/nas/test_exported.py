@@ -103,6 +103,17 @@ def test_cards_say_what_the_tables_say():
     assert "GELU" not in found  # which that space does not hold
 
 
+def test_cards_say_what_the_studies_say():
+    from nas.zoo_build import once, study_results
+
+    studies = FOLDER.parents[3] / "docs" / "studies"
+    rows = [row for path in sorted(studies.glob("*/study.db")) for row in study_results(path.parent)]
+    for name, card in cards().items():
+        assert card["confirmed"] == once(row for key, row in rows if key == name)
+    settings = [result["setting"] for result in cards()["two slopes"]["confirmed"]]
+    assert settings == ["study_cifar10", "learning_rate_0.1", "resnet20", "study_shakespeare"]
+
+
 def test_figures_of_a_card_are_those_of_scipy():
     import pandas as pd
     from scipy import stats

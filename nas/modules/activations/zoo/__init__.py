@@ -16,6 +16,7 @@ from nas.modules.activations.zoo.hardswish import HardSwish as HardSwish
 from nas.modules.activations.zoo.hardtanh import HardTanh as HardTanh
 from nas.modules.activations.zoo.identity import Identity as Identity
 from nas.modules.activations.zoo.leakyrelu import LeakyReLU as LeakyReLU
+from nas.modules.activations.zoo.lineminusrelu import LineMinusReLU as LineMinusReLU
 from nas.modules.activations.zoo.lisht import LiSHT as LiSHT
 from nas.modules.activations.zoo.maxsigmoid import MaxSigmoid as MaxSigmoid
 from nas.modules.activations.zoo.maxtanh import MaxTanh as MaxTanh
@@ -31,11 +32,13 @@ from nas.modules.activations.zoo.sigmoid import Sigmoid as Sigmoid
 from nas.modules.activations.zoo.silu import SiLU as SiLU
 from nas.modules.activations.zoo.sin import Sin as Sin
 from nas.modules.activations.zoo.sincplusx import SincPlusX as SincPlusX
+from nas.modules.activations.zoo.sinovercosh import SinOverCosh as SinOverCosh
 from nas.modules.activations.zoo.softplus import Softplus as Softplus
 from nas.modules.activations.zoo.softsign import Softsign as Softsign
 from nas.modules.activations.zoo.swish import Swish as Swish
 from nas.modules.activations.zoo.swisht import SwishT as SwishT
 from nas.modules.activations.zoo.tanh import Tanh as Tanh
 from nas.modules.activations.zoo.tanhexp import TanhExp as TanhExp
+from nas.modules.activations.zoo.twoslopes import TwoSlopes as TwoSlopes
 from nas.modules.activations.zoo.xasinhsquare import XAsinhSquare as XAsinhSquare
 from nas.modules.activations.zoo.xielu import XIELU as XIELU
