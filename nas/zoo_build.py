@@ -80,6 +80,7 @@ CLASSES = {
     "two slopes": "TwoSlopes",
     "line - ReLU": "LineMinusReLU",
     "sin / cosh": "SinOverCosh",
+    "sin to line": "SinToLine",
 }
 """Names that make no identifier by themselves."""
 

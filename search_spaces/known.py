@@ -67,6 +67,7 @@ FOUND = MappingProxyType(
         "two slopes": "beta * min(x, 0) + (1 - beta) * (beta2 * x)",
         "line - ReLU": "beta * x - max(x, 0)",
         "sin / cosh": "sin(x) / (cosh(x) + 1e-05)",
+        "sin to line": "beta * sin(x) + x * (1 - beta)",
     }
 )
 """Finds of this project that its studies (docs/studies) confirmed on a test set. Nothing is said to be like these."""

@@ -33,6 +33,7 @@ from nas.modules.activations.zoo.silu import SiLU as SiLU
 from nas.modules.activations.zoo.sin import Sin as Sin
 from nas.modules.activations.zoo.sincplusx import SincPlusX as SincPlusX
 from nas.modules.activations.zoo.sinovercosh import SinOverCosh as SinOverCosh
+from nas.modules.activations.zoo.sintoline import SinToLine as SinToLine
 from nas.modules.activations.zoo.softplus import Softplus as Softplus
 from nas.modules.activations.zoo.softsign import Softsign as Softsign
 from nas.modules.activations.zoo.swish import Swish as Swish
