@@ -79,6 +79,7 @@ CLASSES = {
     "GELU + 0.1 sin": "GELUSin",
     "two slopes": "TwoSlopes",
     "line - ReLU": "LineMinusReLU",
+    "squared gain": "SquaredGain",
     "sin / cosh": "SinOverCosh",
     "sin to line": "SinToLine",
 }

@@ -66,6 +66,7 @@ FOUND = MappingProxyType(
     {
         "two slopes": "beta * min(x, 0) + (1 - beta) * (beta2 * x)",
         "line - ReLU": "beta * x - max(x, 0)",
+        "squared gain": "min(x, 0) * (beta * beta2 + (1 - beta) * exp(-x ** 2)) ** 2",
         "sin / cosh": "sin(x) / (cosh(x) + 1e-05)",
         "sin to line": "beta * sin(x) + x * (1 - beta)",
     }

@@ -36,6 +36,7 @@ from nas.modules.activations.zoo.sinovercosh import SinOverCosh as SinOverCosh
 from nas.modules.activations.zoo.sintoline import SinToLine as SinToLine
 from nas.modules.activations.zoo.softplus import Softplus as Softplus
 from nas.modules.activations.zoo.softsign import Softsign as Softsign
+from nas.modules.activations.zoo.squaredgain import SquaredGain as SquaredGain
 from nas.modules.activations.zoo.swish import Swish as Swish
 from nas.modules.activations.zoo.swisht import SwishT as SwishT
 from nas.modules.activations.zoo.tanh import Tanh as Tanh

@@ -1,0 +1,95 @@
+"""SquaredGain: an activation function, f(x) = min(x, 0) * (beta * beta2 + (1 - beta) * exp(-x ** 2)) ** 2
+
+squared gain: found by nas, docs/studies.
+"""
+
+import functools
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+
+def squaredgain(x: Tensor, beta: Tensor, beta2: Tensor) -> Tensor:
+    """The formula, pointwise; any shape, float32 or float64."""
+    return torch.clamp(x, max=0.0) * torch.square((beta * beta2) + ((1 - beta) * torch.exp(-torch.square(x))))
+
+
+class SquaredGain(nn.Module):
+    """f(x) = min(x, 0) * (beta * beta2 + (1 - beta) * exp(-x ** 2)) ** 2
+
+    Learnable: beta, beta2; they start at 1. Narrower dtypes than float32 are computed in float32 and rounded once.
+
+    Args:
+        num_parameters: 1 for values shared by all channels, or the number of channels for one value a channel.
+        channel_dim: the input's dimension that holds the channels (1 for images, -1 for transformers).
+        fused: compile it by torch.compile at the first call: one kernel forward and one backward, which keep x
+            alone in memory. Not needed in a model that is compiled as a whole, and not differentiable twice.
+
+    Input and output: any shape, any floating dtype.
+    """
+
+    def __init__(self, num_parameters: int = 1, channel_dim: int = 1, fused: bool = False) -> None:
+        super().__init__()
+        self.num_parameters = num_parameters
+        self.channel_dim = channel_dim
+        self.fused = fused
+        self.beta = nn.Parameter(torch.ones(num_parameters))
+        self.beta2 = nn.Parameter(torch.ones(num_parameters))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.fused and not torch.jit.is_scripting():
+            return self._fused(x)
+        return self._plain(x)
+
+    def _plain(self, x: Tensor) -> Tensor:
+        wide = x if x.dtype == torch.float64 else x.float()
+        return squaredgain(wide, self._shaped(self.beta, wide), self._shaped(self.beta2, wide)).to(x.dtype)
+
+    @torch.jit.unused
+    def _fused(self, x: Tensor) -> Tensor:
+        return self._plain(x) if torch.compiler.is_compiling() else _compiled()(self, x)
+
+    def _shaped(self, parameter: Tensor, x: Tensor) -> Tensor:
+        shape = [1] * x.dim()
+        if self.num_parameters > 1:
+            shape[self.channel_dim] = self.num_parameters
+        return parameter.to(x.dtype).view(shape)
+
+    def extra_repr(self) -> str:
+        return f"num_parameters={self.num_parameters}, channel_dim={self.channel_dim}"
+
+
+@functools.cache
+def _compiled() -> Callable[..., Tensor]:
+    return torch.compile(SquaredGain._plain, dynamic=True)
+
+
+def check() -> None:
+    """Compare values with those found in float64 when this was written, and gradients with finite differences."""
+    x = torch.tensor([-3.1, -1.7, -0.6, -0.2, 0.3, 0.9, 1.8, 3.2], dtype=torch.float64)
+    expected = torch.tensor(
+        [
+            -3.1,
+            -1.7,
+            -0.6,
+            -0.2,
+            0,
+            0,
+            0,
+            0,
+        ],
+        dtype=torch.float64,
+    )
+    torch.testing.assert_close(SquaredGain().double()(x), expected, rtol=1e-9, atol=1e-11, equal_nan=True)
+    torch.testing.assert_close(SquaredGain()(x.float()).double(), expected, rtol=1e-4, atol=1e-5, equal_nan=True)
+    x.requires_grad_()
+    p0 = torch.tensor([0.7], dtype=torch.float64, requires_grad=True)
+    p1 = torch.tensor([0.8], dtype=torch.float64, requires_grad=True)
+    torch.autograd.gradcheck(squaredgain, (x, p0, p1))
+    torch.autograd.gradgradcheck(squaredgain, (x, p0, p1))
+
+
+if __name__ == "__main__":
+    check()
+    print("SquaredGain: values, gradients and second gradients are right")
