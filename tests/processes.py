@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import subprocess
 import sys
 import time
@@ -20,6 +21,8 @@ def start(*arguments: str, env: dict[str, str] | None = None, cwd: Path | None =
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # a shell lets what it starts in the background ignore Ctrl-C, and that is inherited
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         env=env,
         cwd=cwd,
     )

@@ -105,7 +105,7 @@ def test_what_is_no_study_is_refused(tmp_path):
             "runs/first/study.db is not a study's directory: it is a file; give its directory: runs/first",
         ),
         ("runs/a/empty", "runs/a/empty is not a study's directory: there is no study.db in it"),
-        ("second", "second is not a study's directory: it does not exist"),
+        ("second", "second is not a study's directory: it does not exist in {here}"),
     ],
 )
 def test_what_is_no_study_is_answered_with_the_one_that_was_meant(tmp_path, monkeypatch, given, message):
@@ -115,7 +115,7 @@ def test_what_is_no_study_is_answered_with_the_one_that_was_meant(tmp_path, monk
         Store.create(tmp_path / "runs" / name, {}).close()
     with pytest.raises(StoreError) as caught:
         Store.open(Path(given))
-    assert str(caught.value) == message
+    assert str(caught.value) == message.format(here=tmp_path)
 
 
 @pytest.mark.parametrize("name", ["q?b", "a#b", "50%", "with space", "ä"])
