@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -164,3 +165,11 @@ def test_there_must_be_a_folder(tmp_path):
     for missing in (tmp_path / "nowhere", tmp_path):
         with pytest.raises(TableError, match="nas table CONFIG makes one"):
             read_table(missing)
+
+
+def test_a_table_that_is_named_without_its_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tables" / "mine").mkdir(parents=True)
+    (tmp_path / "tables" / "mine" / FUNCTIONS).write_bytes(b"")
+    with pytest.raises(TableError, match="did you mean tables/mine"):
+        read_table(Path("mine"))

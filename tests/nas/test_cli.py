@@ -271,7 +271,13 @@ def test_a_space_of_ones_own_in_yaml(tmp_path):
 def test_show_a_formula_a_name_and_a_rank(run, tmp_path):
     picture = tmp_path / "silu.svg"
     text = nas("show", "sigmoid(x) * x", "--plot", str(picture)).stdout
-    for part in ("= SiLU", "minimum -0.2785 at x = -1.278", "Swish family", "x ReLU", r"\frac{x}{1 + e^{- x}}"):
+    for part in (
+        "= SiLU",
+        "minimum -0.2785 at x = -1.278",
+        "Swish family",
+        "x ReLU in eager torch",
+        r"\frac{x}{1 + e^{- x}}",
+    ):
         assert part in text
     assert "x * sigmoid(x)" in picture.read_text()
     assert "= Mish" in nas("show", "mish").stdout

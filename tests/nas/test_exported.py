@@ -7,13 +7,15 @@ import json
 import subprocess
 import sys
 import warnings
+from io import StringIO
 
 import pytest
 import torch
+from rich.console import Console
 
 from nas.cli import main
 from nas.exported import module_source
-from nas.zoo import FOLDER, cards
+from nas.zoo import FOLDER, as_table, cards
 from nas.zoo_build import module_of
 from search_spaces.known import NAMED
 from search_spaces.parser import parse
@@ -112,6 +114,17 @@ def test_cards_say_what_the_studies_say():
         assert card["confirmed"] == once(row for key, row in rows if key == name)
     settings = [result["setting"] for result in cards()["two slopes"]["confirmed"]]
     assert settings == ["study_cifar10", "learning_rate_0.1", "resnet20", "study_shakespeare"]
+
+
+def test_the_list_counts_settings_that_a_function_won_and_has_sources_where_there_is_room():
+    won = [row["vs_relu_holm"] < 0.05 and row["vs_relu"] > 0 for row in cards()["two slopes"]["confirmed"]]
+    assert won == [True, True, True, False]  # in the last one less is better, and p is 1
+    for width, has_sources in ((140, True), (90, False)):
+        console = Console(width=width, file=StringIO())
+        console.print(as_table(width))
+        text = console.file.getvalue()
+        assert "3 of 4" in next(line for line in text.splitlines() if line.startswith("two slopes"))
+        assert ("Nair and Hinton" in text) == has_sources
 
 
 def test_figures_of_a_card_are_those_of_scipy():

@@ -162,6 +162,9 @@ def test_what_is_not_there(tmp_path):
         nas.load("exports/missing")
     with pytest.raises(ParseError, match="did you mean 'SiLU'"):
         nas.load("SiLo")
+    (tmp_path / "cardless.py").write_text("")
+    with pytest.raises(LoadError, match=r"cardless.json cannot be read .* keep the two together, or import the file"):
+        nas.load(tmp_path / "cardless.py")
     card = tmp_path / "alone.json"
     card.write_text(json.dumps({"formula": "x"}))
     with pytest.raises(LoadError, match="there is no file"):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from io import StringIO
 
 import pytest
 from rich.console import Console
 
 import nas.progress
+from trainers.trial import TrialState
 
 
 class View(nas.progress._View):
@@ -59,3 +61,13 @@ def test_what_is_left_is_estimated_when_enough_have_ended(clock, total, before, 
     clock[0] += 20
     view.ended = ended
     assert view._line() == said
+
+
+def test_what_ran_when_all_was_interrupted_runs_no_more():
+    view = View(Console(file=StringIO()), "run")
+    count = {TrialState.COMPLETE: 3, TrialState.RUNNING: 2}
+    assert view._in_words(count) == "3 complete, 0 pruned, 0 failed, 2 running"
+    with view:
+        pass
+    assert view._in_words(count) == "3 complete, 0 pruned, 0 failed, 2 interrupted"
+    assert view._in_words({TrialState.PRUNED: 1}) == "0 complete, 1 pruned, 0 failed"
