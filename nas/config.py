@@ -147,6 +147,9 @@ def load_config(name: str, overrides: list[str] | None = None) -> ExperimentConf
     values, source, faults = load_values(name, overrides, shipped_searches())
     if "variants" in values:
         raise ConfigError(source, [f"this is a comparison of models, not a search; run nas compare {name}"])
+    if values.get("name") in spaces.names() and not {"space", "model", "data"} & values.keys():
+        hint = f"in an experiment it stands under space: (nas space {name} describes it)"
+        raise ConfigError(source, [f"this is a search space, not a search; {hint}"])
     return _validated(values, source, faults)
 
 

@@ -150,6 +150,18 @@ def test_files_that_are_no_configuration(tmp_path):
     assert "did you mean 'digits'" in faults(config="digit")[0]
 
 
+def test_what_is_no_search_is_answered_with_one_sentence(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("name: swish2017\nunits: 1\n")
+    assert faults(config=str(file)) == [
+        "this is a search space, not a search; in an experiment it stands under space: "
+        f"(nas space {file} describes it)"
+    ]
+    assert faults(config="passkey") == ["this is a comparison of models, not a search; run nas compare passkey"]
+    file.write_text("name: digits\nunits: 1\n")
+    assert "unknown key 'units'; did you mean 'space.units'?" in faults(config=str(file))
+
+
 def test_yaml_cannot_run_code(tmp_path):
     path = tmp_path / "evil.yaml"
     path.write_text(f"name: !!python/object/apply:os.system ['touch {tmp_path}/hacked']\n")
