@@ -32,6 +32,7 @@ from trainers.trial import Component, Recipe, Trial
 
 CANDIDATE = "atan(x)*sigmoid(1.7*x) + 0.1*x*exp(-x**2)"
 Step = Callable[[], object]
+_LONG = 100_000  # steps of a training for which everything pays
 
 
 def random_images(n: int = 2_000) -> Images:
@@ -91,9 +92,12 @@ def variants(model: str, precision: str, device: torch.device) -> dict[str, Step
         return lambda: network.step(next(batches), 0.01)
 
     one = trial(model, CANDIDATE, precision)
-    steps = {name: step_of(Network(one, data, device, 0, act=act)) for name, act in acts.items()}
+    steps = {
+        name: step_of(Network(one, data, device, 0 if act else _LONG, act=act))  # the others stay as they are given
+        for name, act in acts.items()
+    }
     swish = replace(trial(model, "x * sigmoid(beta * x)", precision), param_shape="scalar")
-    steps["Swish, learnable beta (ours)"] = step_of(Network(swish, data, device, 0))
+    steps["Swish, learnable beta (ours)"] = step_of(Network(swish, data, device, _LONG))
     plain_model = build_model(trial(model, CANDIDATE, "fp32"), data)
     plain = PlainLoop(plain_model, data, one.recipe, device, 1_000_000)
     return steps | {"plain loop": plain.step}

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.lazy import LazyModuleMixin
 
-from nas.modules.activations.pointwise import Formula, is_watched, pointwise
+from nas.modules.activations.pointwise import Formula, with_parameters
 from search_spaces.compile import to_positional
 from search_spaces.expression import Const, Expression, Param, params, replace
 from search_spaces.kernel_source import kernel_source
@@ -71,9 +71,6 @@ class Activation(LazyModuleMixin, nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not x.is_floating_point():
             raise ActivationError(f"{self} takes floating-point numbers, the input is {x.dtype}; give it x.float()")
-        watched = is_watched(x)
-        if not self.names:
-            return self._formula.plain(x) if watched else pointwise(x, self._formula)
         values = [getattr(self, name) for name in self.names]
         channels = max((value.numel() for value in values if value.dim()), default=1)
         if channels > 1 and self._channels_of(x) != channels:
@@ -81,13 +78,7 @@ class Activation(LazyModuleMixin, nn.Module):
                 f"{self} has parameters for {channels} channels in dimension {self.channel_dim}; the input is "
                 f"{tuple(x.shape)}: give channel_dim, or as many channels"
             )
-        if watched:  # a graph of plain operators, in which parameters are seen one by one
-            shape = [1] * x.dim()
-            if channels > 1:
-                shape[self.channel_dim] = channels
-            return self._formula.plain(x, *(value.view(shape) if value.dim() else value for value in values))
-        rows = torch.stack([value.expand(channels) for value in values])
-        return pointwise(x, self._formula, rows, self.channel_dim)
+        return with_parameters(x, self._formula, values, self.channel_dim)
 
     def _channels_of(self, x: Tensor) -> int | None:
         return x.shape[self.channel_dim] if -x.dim() <= self.channel_dim < x.dim() else None

@@ -15,7 +15,7 @@ from search_spaces.compile import to_function
 from search_spaces.expression import params
 from search_spaces.parser import parse
 from trainers import progress
-from trainers.activation import compile_where_it_pays, make_act, uses_table
+from trainers.activation import fuse_where_it_pays, make_act, uses_table
 from trainers.batches import Batch
 from trainers.data import DataSet
 from trainers.models import ActFactory, ModelError, models
@@ -52,12 +52,12 @@ class Network:
         trial: what to train.
         data: says what inputs and outputs are.
         device: where.
-        steps: of the training, which decides whether compiling the activation pays.
+        steps: of the training, which decides what pays for its activation.
         act: use this activation instead of the trial's expression.
         graph: capture the step in a CUDA graph, if the device is a GPU and the activation is a table.
 
     Attributes:
-        activation: how the activation is computed: ``table``, ``compiled`` or ``eager``.
+        activation: how the activation is computed: ``table``, ``kernel``, ``compiled`` or ``eager``.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Network:
         self.lr = torch.zeros((), device=device)
         self.optimizer = make_optimizer(self.model, trial.recipe, self.lr)
         inputs = example(data).expand(trial.recipe.batch_size, *data.input_shape).to(device)
-        self.activation = compile_where_it_pays(self.model, inputs, steps)
+        self.activation = fuse_where_it_pays(self.model, inputs, steps)
         self.tables = [module for module in self.model.modules() if isinstance(module, TableActivation)]
         self._graph: _Graph | None = None
         self._wants_graph = graph and device.type == "cuda" and self.activation == "table"

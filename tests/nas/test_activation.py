@@ -280,7 +280,7 @@ def test_without_a_compiler_it_is_slower_and_the_same(monkeypatch, caplog, x):
         raise NoCompiler("no C compiler is found")
 
     monkeypatch.setattr(generated, "kernel", refuse)
-    pointwise._kernel.cache_clear()
+    pointwise.kernel_for.cache_clear()
     pointwise._say.cache_clear()
     try:
         act = nas.Activation("x * sigmoid(beta * x) + 0 * beta")
@@ -290,4 +290,4 @@ def test_without_a_compiler_it_is_slower_and_the_same(monkeypatch, caplog, x):
             "activations are computed operator by operator (no C compiler is found)"
         ]
     finally:
-        pointwise._kernel.cache_clear()
+        pointwise.kernel_for.cache_clear()

@@ -154,8 +154,7 @@ def test_what_is_no_search_is_answered_with_one_sentence(tmp_path):
     file = tmp_path / "mine.yaml"
     file.write_text("name: swish2017\nunits: 1\n")
     assert faults(config=str(file)) == [
-        "this is a search space, not a search; in an experiment it stands under space: "
-        f"(nas space {file} describes it)"
+        f"this is a search space, not a search; in an experiment it stands under space: (nas space {file} describes it)"
     ]
     assert faults(config="passkey") == ["this is a comparison of models, not a search; run nas compare passkey"]
     file.write_text("name: digits\nunits: 1\n")

@@ -10,7 +10,7 @@ from torch import nn
 
 import trainers.activation as activation
 import trainers.precision as precision
-from nas.modules.activations import TableActivation, tabulate
+from nas.modules.activations import TableActivation, generated, pointwise, tabulate
 from search_spaces.compile import ExpressionActivation
 from search_spaces.parser import parse
 from tests import trainings
@@ -166,6 +166,59 @@ def test_compiled_activations_train_like_eager_ones(of, monkeypatch):
     expected, found = trained(eager, data, 3), trained(compiled, data, 3)
     for name, value in expected.items():
         torch.testing.assert_close(found[name], value, rtol=0.02, atol=0.01 if of == "bf16" else 1e-3)
+
+
+@pytest.mark.parametrize("shape", ["scalar", "channel"])
+@pytest.mark.parametrize(
+    "expression", ["max(x, 0) + beta * min(x, 0)", "sin(x) / cosh(x)", "gamma * x * sigmoid(beta * x)"]
+)
+def test_generated_kernels_train_like_eager_activations(expression, shape, monkeypatch):
+    data = images()
+    one = trial(precision="fp32", expression=expression, param_shape=shape)
+    eager = Network(one, data, CPU, 10)
+    monkeypatch.setattr(activation, "KERNEL_FROM", 1.0)
+    kernel = Network(one, data, CPU, 10)
+    assert (eager.activation, kernel.activation) == ("eager", "kernel")
+    expected, found = trained(eager, data, 3), trained(kernel, data, 3)
+    assert expected.keys() == found.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, rtol=0.02, atol=1e-3)
+
+
+def test_channels_in_bf16_have_a_kernel(monkeypatch):
+    data = images()
+    one = trial(precision="bf16", expression="x * sigmoid(beta * x)", param_shape="channel")
+    eager = Network(one, data, CPU, 10)
+    monkeypatch.setattr(activation, "KERNEL_FROM", 1.0)
+    kernel = Network(one, data, CPU, 10)
+    assert kernel.activation == "kernel"
+    expected, found = trained(eager, data, 3), trained(kernel, data, 3)
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, rtol=0.02, atol=0.01)
+
+
+@pytest.mark.parametrize(
+    ("expression", "why"), [("i0e(x)", "no kernel is generated"), ("x1 * sigmoid(x2)", "two inputs")]
+)
+def test_what_has_no_kernel_stays_in_operators(expression, why, monkeypatch):
+    monkeypatch.setattr(activation, "KERNEL_FROM", 1.0)
+    assert activation._kernel(parse(expression), CPU) is None, why
+
+
+def test_without_a_c_compiler_activations_stay_in_operators(monkeypatch, tmp_path, caplog):
+    monkeypatch.setattr(activation, "KERNEL_FROM", 1.0)
+    monkeypatch.setenv("CC", "no-such-compiler")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    for cached in (pointwise.kernel_for, pointwise._say, generated.kernel):
+        cached.cache_clear()
+    try:
+        with caplog.at_level(logging.WARNING):
+            made = Network(trial(precision="fp32"), images(), CPU, 10).activation
+    finally:
+        for cached in (pointwise.kernel_for, pointwise._say, generated.kernel):
+            cached.cache_clear()
+    assert made == "eager"
+    assert "no-such-compiler is not found" in caplog.text
 
 
 def test_without_a_compiler_activations_stay_eager_and_it_is_said_once(monkeypatch, caplog):

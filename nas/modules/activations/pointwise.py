@@ -8,7 +8,7 @@ torch.compile fuses, exporters know and autograd differentiates as often as want
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Protocol
@@ -51,6 +51,18 @@ class Formula:
     triton: str | None = None
 
 
+def with_parameters(x: Tensor, formula: Formula, values: Sequence[Tensor], channel_dim: int = 1) -> Tensor:
+    """f(x) with parameters as modules hold them, () or (C,): by :func:`pointwise`, or in operators if it is watched."""
+    channels = max((value.numel() for value in values if value.dim()), default=1)
+    if not is_watched(x):
+        rows = torch.stack([value.expand(channels) for value in values]) if values else None
+        return pointwise(x, formula, rows, channel_dim)
+    shape = [1] * x.dim()  # a graph of plain operators, in which parameters are seen one by one
+    if channels > 1:
+        shape[channel_dim] = channels
+    return formula.plain(x, *(value.view(shape) if value.dim() else value for value in values))
+
+
 def pointwise(x: Tensor, formula: Formula, parameters: Tensor | None = None, channel_dim: int = 1) -> Tensor:
     """f(x) for x of any shape, by a kernel where there is one. Ask :func:`is_watched` before.
 
@@ -65,7 +77,7 @@ def pointwise(x: Tensor, formula: Formula, parameters: Tensor | None = None, cha
         of the shape, dtype and order in memory of x.
     """
     parameters = _none(x.device) if parameters is None else parameters
-    kernel = _kernel(formula, x.device.type, x.dtype)
+    kernel = kernel_for(formula, x.device.type, x.dtype)
     if kernel is None or not x.numel() or parameters.device != x.device:
         return plain(x, formula, parameters, channel_dim)
     x = x if is_dense(x) else x.contiguous()
@@ -144,7 +156,7 @@ class _Table:
 
 
 @cache
-def _kernel(formula: Formula, device: str, dtype: torch.dtype) -> Kernel | None:
+def kernel_for(formula: Formula, device: str, dtype: torch.dtype) -> Kernel | None:
     """What computes this function fastest there; None if nothing is faster than torch's operators."""
     if device == "cpu" and dtype == torch.bfloat16 and not formula.parameters and backend(_CPU).name == "native":
         values, slopes = tabulate(formula.plain, {}, _CPU)
