@@ -8,6 +8,7 @@ from typing import Literal
 import pandas as pd
 
 from analysis.leaderboard import front
+from search_spaces.registry import nearest
 
 FAMILIES = {
     "swish": r"Swish family|SiLU|Swish|GELU|Mish",
@@ -40,6 +41,19 @@ class Wanted:
         """What one has to see to understand the choice."""
         wanted = {"complexity": self.max_complexity is not None, "cost": self.max_cost is not None}
         return {name for name, asked in wanted.items() if asked or self.pareto == name}
+
+    def none(self, table: pd.DataFrame) -> str:
+        """Why no row of a leaderboard is wanted."""
+        if table.empty:
+            return "no function has been trained yet"
+        if self.confirmed and not (table["stage"] == "confirm").any():
+            return "no function is confirmed yet; nas confirm RUN does that"
+        if (self.max_cost is not None or self.pareto == "cost") and table["cost"].isna().all():
+            return "costs were not measured in this study; a search with search.cost=time measures them"
+        if self.family is not None and not self._is_of_family(table).any():
+            hint = nearest(self.family, FAMILIES)
+            return f"no function is of the family {self.family!r}, nor has that in its formula or name; {hint}"
+        return "no function is like that"
 
     def of(self, table: pd.DataFrame) -> pd.DataFrame:
         """The rows of a leaderboard that are wanted, in their order."""

@@ -172,7 +172,8 @@ def asymptote(f: Function, sign: int) -> Property:
     x = sign * FAR[:6]
     with np.errstate(all="ignore"):
         b = f(x) - slope * x
-    return Property(name, _line(slope, float(b[-1]))) if settles(b, f.scale) else Property(name, "none")
+    offset = 0.0 if abs(b[-1]) < 1e-6 * f.scale else float(b[-1])  # as for limits
+    return Property(name, _line(slope, offset)) if settles(b, f.scale) else Property(name, "none")
 
 
 def _line(slope: float, offset: float) -> str:
@@ -201,7 +202,7 @@ def lipschitz(f: Function) -> Property:
 
 
 def saturation(f: Function) -> Property:
-    """At which ends the slope goes to 0."""
+    """At which ends the slope goes to 0, also where the value has no limit, as a root's."""
     with np.errstate(all="ignore"):
         ends = [
             side

@@ -122,7 +122,8 @@ def together(studies: Sequence[Study], wanted: Wanted, sort: str = "rank", setti
     """The leaderboards of several studies as one, with the column ``run`` if they are several.
 
     Figures of studies that trained in different ways cannot be compared; then the difference to ReLU in the study of
-    its own orders the rows, and failing that, or if their differences are of different units, their place in it.
+    its own orders the rows, and failing that, or if their differences are of different units, their place in it. Which
+    column it was stands in ``attrs["order"]``.
     """
     for study in studies:
         if setting is not None and setting not in study.settings:
@@ -136,14 +137,17 @@ def together(studies: Sequence[Study], wanted: Wanted, sort: str = "rank", setti
         return table
     configs = [study.config if setting is None else study.about["settings"][setting] for study in studies]
     table = table.assign(_state=table["state"].map(STATE_ORDER))
+    order = _order(configs)
     if sort == "rank":
         stages = {"confirm": 0, "retrain": 1}
-        table = table.assign(_stage=table["stage"].map(stages).fillna(2), _by=_signed(table, _order(configs)))
+        table = table.assign(_stage=table["stage"].map(stages).fillna(2), _by=_signed(table, order))
         keys, rising = ["_state", "_stage", "_by", "rank"], [True, True, True, True]
     else:
         keys, rising = ["_state", sort], [True, not is_descending(sort, objective_of(configs[0]))]
     table = table.sort_values(keys, ascending=rising, kind="stable", na_position="last")
-    return table.drop(columns=["_state", "_stage", "_by"], errors="ignore").reset_index(drop=True)
+    table = table.drop(columns=["_state", "_stage", "_by"], errors="ignore").reset_index(drop=True)
+    table.attrs["order"] = order if sort == "rank" else sort
+    return table
 
 
 def _order(configs: Sequence[Mapping[str, Any]]) -> str:

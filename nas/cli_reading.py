@@ -13,6 +13,8 @@ from nas.cli_search import Address, CpusPerTrial, GpusPerTrial, MaxConcurrent, R
 from nas.console import console, status
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from analysis.filters import Wanted
     from analysis.study import Study
 
@@ -107,8 +109,7 @@ def leaderboard(
             raise typer.BadParameter("a table of trials is for a file; give --out FILE too.", param_hint="--trials")
         rows = rows.head(top)
         if rows.empty and format is Format.TABLE:
-            asked = wanted != Wanted()
-            typer.echo("no function is like that" if asked else "no function has been trained yet", err=True)
+            typer.echo(wanted.none(together(studies, Wanted(), sort.value, setting)), err=True)
         elif format is Format.TABLE:
             tables.print_leaderboard(console(), rows, extra=wanted.columns)
             if len(studies) == 1 and setting is None:
@@ -173,6 +174,20 @@ def confirm(
         wanted = Wanted(confirmed=True)
         tables.print_leaderboard(terminal, wanted.of(study.leaderboard()))
         _print_settings(study, wanted, 1000)
+        terminal.print()
+        for name in (None, *study.settings):
+            terminal.print(_verdict(wanted.of(study.leaderboard(setting=name)), name), markup=False)
+    terminal.print(f"All of it, with figures: nas report {run}", markup=False, soft_wrap=True)
+    terminal.print(f"As files for your own models: nas export {run}", markup=False, soft_wrap=True)
+
+
+def _verdict(rows: pd.DataFrame, setting: str | None) -> str:
+    """Which functions were shown to be better than ReLU."""
+    from analysis.comparisons import outcome
+
+    better = [row["formula"] for _, row in rows.iterrows() if outcome(row, "vs_relu") == "better"]
+    where = "" if setting is None else f" in {setting}"
+    return f"Better than ReLU{where}, beyond chance: {', '.join(better) or 'no function'}."
 
 
 def check(

@@ -211,14 +211,13 @@ def _show_search(run: Run, search: Search, terminal: Console) -> None:
     winner = export_top(run.path, 1, run.path / "export")[0]
     asked = search.proposals
     terminal.print(
-        f"\n{asked['asked']} candidates were asked for: {asked['duplicates']} were functions known already, "
-        f"{asked['filtered']} were set aside untrained (affine, or not finite).",
+        f"\n{asked['asked']} candidates were asked for: {asked['duplicates']} known already, "
+        f"{asked['filtered']} set aside untrained (affine, or not finite).",
         style="dim",
-        soft_wrap=True,
     )
     shown = (rows.apply(outcome, axis=1, column="vs_relu") == "better").any()
-    says = "" if shown else "No function is shown to be better than ReLU yet. "
-    terminal.print(f"\n{says}On the test set, with fresh seeds: nas confirm {run.path}", markup=False, soft_wrap=True)
+    terminal.print("" if shown else "\nNo function is shown to be better than ReLU yet.")
+    terminal.print(f"On the test set, with fresh seeds: nas confirm {run.path}", markup=False, soft_wrap=True)
     terminal.print(f"All of it, with figures: nas report {run.path}", markup=False, soft_wrap=True)
     terminal.print(f"Exported winner: {winner}", markup=False, soft_wrap=True)
 

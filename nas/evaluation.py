@@ -19,7 +19,6 @@ from search_spaces.equivalence import rejection
 from trainers.run import screened
 
 _NOTHING_IS_SEARCHED = (
-    "strategy=random",  # needs no preparation
     "search.trials=0",
     "search.minutes=null",
     "search.equivalence=exact",  # a reflection of ReLU is not to take the place of ReLU
@@ -65,7 +64,9 @@ def evaluation_config(
     changes = [*overrides, *_NOTHING_IS_SEARCHED]
     changes += [f"retrain.functions={json.dumps([str(expression) for expression in expressions])}"]
     changes += [] if seeds is None else [f"retrain.seeds={seeds}"]
-    return load_config(source, changes if baselines else [*changes, "baselines=[]"])
+    changes += [] if baselines else ["baselines=[]"]
+    load_config(source, changes)  # a strategy that is given is to be right, though nothing is asked of it
+    return load_config(source, [*changes, "strategy=random"])  # which needs no preparation
 
 
 def is_evaluation(config: ExperimentConfig) -> bool:

@@ -22,10 +22,19 @@ _STATES = {"RUNNING": ("running", "cyan"), "PRUNED": ("pruned", "yellow"), "FAIL
 _SURE = {"better": "bold green", "worse": "bold red"}
 _WIDE = 124
 """Columns of a terminal from which on a value and its spread stand side by side."""
+_FORMULA = 28
+"""Columns that a formula is given, if it wants them, before others are spared."""
+_LEAST = 12
+"""Columns that it is given in any case."""
 _SCALES = {"accuracy": (100, 2)}
 """Factor and digits after the point with which a metric is shown."""
 _EXTRA = {"nodes": "complexity", "x ReLU": "cost"}
 """Columns that are shown where they are asked for, or were a goal of the search."""
+_ORDERS = {
+    "vs_relu": "The studies trained in different ways, so rows are ordered by the difference to ReLU in their own.",
+    "rank": "The studies measured different things, so rows are ordered by their place in their own study.",
+}
+"""What is said of the order of several studies' rows, by the column that it comes from."""
 _SPARED = ("params", "s", "loss", "n")
 """Columns that a narrow terminal has no room for, the least important first."""
 
@@ -48,11 +57,15 @@ def leaderboard_note(rows: pd.DataFrame) -> str:
         if list(races.index) == ["retrain"]:
             race = f"{int(races.iloc[0])}"
         race += " function" if races.max() == 1 else " functions"
+        if "run" in rows:
+            race = "all functions of the study of its own that were in the race"
         text += (
             f" vs ReLU: {difference} ± 95 % interval over matched seeds. sure: better or worse by a paired t test with "
             f"Holm's correction for {race} (p < {SURE}), else how many seeds would show it, if it is as "
             "large as it looks."
         )
+    if why := _ORDERS.get(rows.attrs.get("order", "")):
+        text += f" {why}"
     return text + (" Bold cost: no function is both better and cheaper." if _costs(rows) else "")
 
 
@@ -78,8 +91,8 @@ def leaderboard_table(rows: pd.DataFrame, width: int, extra: Collection[str] = (
     for spared in range(len(_SPARED) + 1):
         table = _table(rows, width, extra, _SPARED[:spared])
         if _least_width(table) <= width:
-            break
-    return table
+            return table
+    return _table(rows, width, extra, _SPARED, _LEAST)
 
 
 def _least_width(table: Table) -> int:
@@ -93,7 +106,9 @@ def _least_width(table: Table) -> int:
     return sum(widths) + 2 * (len(widths) - 1)
 
 
-def _table(rows: pd.DataFrame, width: int, extra: Collection[str], spared: Collection[str]) -> Table:
+def _table(
+    rows: pd.DataFrame, width: int, extra: Collection[str], spared: Collection[str], room: int = _FORMULA
+) -> Table:
     between = " " if width >= _WIDE else "\n"
     several = "run" in rows
     metrics = {"acc %": "accuracy", "loss": "loss"} | ({"bpb": "bpb"} if _has_bpb(rows) else {})
@@ -104,7 +119,8 @@ def _table(rows: pd.DataFrame, width: int, extra: Collection[str], spared: Colle
     table.add_column("#", justify="right", no_wrap=True)
     if several:
         table.add_column("run", overflow="fold")
-    table.add_column("formula", overflow="fold", min_width=12)
+    longest = max((cell_len(text) for text in rows["formula"]), default=0)
+    table.add_column("formula", overflow="fold", min_width=max(_LEAST, min(longest, room)))
     counts = [] if "n" in spared else ["n"]
     for header in (*metrics, *counts, "vs ReLU", "sure", *costs, *last):
         table.add_column(header, justify="right", no_wrap=True)
@@ -207,7 +223,8 @@ def _difference(row: dict[str, Any], between: str) -> Text:
     if mean is None:
         return Text("")
     scale, digits = _SCALES.get(kind(row["metric"]), (1, 3))
+    difference = f"{round(mean * scale, digits) + 0.0:+.{digits}f}"  # never -0.00
     if interval is None:
-        return Text(f"{mean * scale:+.{digits}f}")
+        return Text(difference)
     style = _SURE.get(outcome(row, "vs_relu"), "")
-    return Text(f"{mean * scale:+.{digits}f}{between}± {interval * scale:.{digits}f}", style=style)
+    return Text(f"{difference}{between}± {interval * scale:.{digits}f}", style=style)

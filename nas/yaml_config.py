@@ -72,6 +72,9 @@ def load_values(
     Raises:
         ConfigError: there is no such file, or it holds no mapping.
     """
+    for text in overrides or []:
+        if "=" not in text:
+            raise ConfigError("command line", [f"an override has the form key=value, got {text!r}"])
     path = source_of(name)
     values = read_yaml(path, f"no such file, nor a shipped configuration; {nearest(name, shipped)}")
     return values, str(path), [fault for text in overrides or [] if (fault := apply_override(values, text))]

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from search_spaces.expression import Call, Expression, Param, Var, call, format_number, variables
 from search_spaces.operators import OPERATORS
 from search_spaces.parser import ParseError, parse
+from search_spaces.registry import nearest
 
 INPUTS = {1: ("x",), 2: ("x1", "x2"), 3: ("x1", "x2", "x3")}
 
@@ -23,7 +24,8 @@ def read_templates(texts: Sequence[str | float], arity: int, what: str) -> tuple
         try:
             template = _operator_template(name, arity) if name in OPERATORS else parse(name)
         except ParseError as error:
-            raise ValueError(f"{what} template {name[:60]!r}: {error}") from error
+            hint = f"no such operator; {nearest(name, OPERATORS)}" if name.isidentifier() else error.message
+            raise ValueError(f"{what} template {name[:60]!r}: {hint}") from error
         strangers = set(variables(template)) - set(INPUTS[arity])
         if strangers:
             inputs = ", ".join(INPUTS[arity])

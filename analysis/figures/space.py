@@ -13,7 +13,7 @@ from analysis import operators as shares
 from analysis import searched
 from analysis.figures.palette import BLUE, GREY, ORANGE, RED, SKY
 from analysis.figures.ranges import colour_range, window
-from analysis.figures.style import empty, plain, styled, texts, two_lines
+from analysis.figures.style import empty, in_lines, plain, styled, texts
 from analysis.study import Study
 from analysis.wording import factor, label
 
@@ -126,8 +126,8 @@ def failures(study: Study, *, dark: bool = False) -> go.Figure:
     bars = go.Bar(x=table["trials"], y=table.index, orientation="h", marker={"color": RED}, text=table["trials"])
     bars.update(customdata=[plain(text, 160) for text in table["example"]])
     figure = go.Figure(bars.update(hovertemplate="%{x} trials, such as: %{customdata}<extra></extra>"))
-    names = [two_lines(text, 30) for text in table["pattern"]]
+    names = [in_lines(text, 36, 3) for text in table["pattern"]]
     figure.update_yaxes(tickvals=list(table.index), ticktext=names, range=[len(table) - 0.4, -0.6])
     figure.update_xaxes(title_text="trials", rangemode="tozero")
     figure.update_yaxes(ticks="outside", ticklen=5, tickcolor="rgba(0,0,0,0)")
-    return styled(figure, dark, 110 + 38 * len(table))
+    return styled(figure, dark, 110 + 50 * len(table))

@@ -20,10 +20,10 @@ def plain(text: object, length: int = 40) -> str:
     return html.escape(shorten(text, length), quote=False)
 
 
-def two_lines(text: object, length: int) -> str:
-    """The beginning of a text of the study, for a label that has that many letters' room on each of two lines."""
-    lines = textwrap.wrap(shorten(text, 200), length, max_lines=2, placeholder=" …")
-    return "<br>".join(html.escape(line, quote=False) for line in lines)
+def in_lines(text: object, length: int, lines: int) -> str:
+    """The beginning of a text of the study, for a label with so many letters' room on each of so many lines."""
+    wrapped = textwrap.wrap(shorten(text, 200), length, max_lines=lines, placeholder=" …")
+    return "<br>".join(html.escape(line, quote=False) for line in wrapped)
 
 
 def empty(message: str, dark: bool = False) -> go.Figure:
@@ -54,7 +54,7 @@ def styled(figure: go.Figure, dark: bool, height: int) -> go.Figure:
             plot_bgcolor="rgba(0,0,0,0)",
             height=height,
             modebar={"bgcolor": "rgba(0,0,0,0)"},
-            margin={"l": 10, "r": 10, "t": 40, "b": 10},
+            margin={"l": 10, "r": 16, "t": 40, "b": 10},
             font={"size": 12, "family": "system-ui, sans-serif"},
             legend={"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0},
         )

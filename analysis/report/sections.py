@@ -25,10 +25,14 @@ def progress(study: Study, chosen: Leaders) -> Section:
     search = rows[rows["stage"] == searched.SEARCH]
     states = search["state"].value_counts()
     last = search["best"].dropna()
-    seen = "Every finished training of the search, in the order of its end, and the best value so far."
+    seen = (
+        "Every finished training of the search, and of the retraining after it, in the order of its end; the line is "
+        "the best value so far in the search alone."
+    )
     if len(last):
-        at = int(search.loc[search["best"] == last.iloc[-1], "number"].iloc[0])
-        seen += f" The best, {shown(last.iloc[-1], study.objective)}, came as number {at:,} of {len(rows):,}."
+        at = 1 + int((search["best"] == last.iloc[-1]).to_numpy().argmax())
+        best = shown(last.iloc[-1], study.objective)
+        seen += f" Its best, {best}, came as number {at:,} of the {len(search):,} that were searched."
     counts = ", ".join(f"{states.get(state, 0):,} {word}" for state, word in _STATES)
     if beyond := len(groups(study, rows)[0].get(BEYOND, ())):
         seen += f" {beyond:,} that hardly trained lie beyond the axis and are drawn at its edge."

@@ -112,7 +112,7 @@ def test_resume_of_a_finished_study_trains_nothing(run):
     assert result.stdout.splitlines()[1].split()[:2] == ["#", "formula"]
     assert "Exported winner" in result.stdout
     with Store.open(run) as store:
-        assert f"{store.get('proposals')['filtered']} were set aside untrained (affine, or not fin" in result.stdout
+        assert f"{store.get('proposals')['filtered']} set aside untrained (affine, or not fin" in result.stdout
     assert (run / "study.db").read_bytes() == before
 
 

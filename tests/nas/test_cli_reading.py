@@ -160,5 +160,15 @@ def test_bad_input_is_a_sentence_and_exit_code_2(two, tmp_path, said, arguments,
 
 
 def test_where_no_row_is_left_it_is_said(two, said):
-    code, out, complaint = said("leaderboard", str(two[0]), "--family", "nothing like it")
-    assert (code, out, complaint) == (0, "", "no function is like that")
+    run = str(two[0])
+    for arguments, why in (
+        (
+            ["--family", "swich"],
+            "no function is of the family 'swich', nor has that in its formula or name; did you mean",
+        ),
+        (["--max-complexity", "1"], "no function is like that"),
+        (["--pareto", "cost"], "costs were not measured in this study; a search with search.cost=time measures them"),
+        (["--max-cost", "2"], "costs were not measured in this study; a search with search.cost=time measures them"),
+    ):
+        code, out, complaint = said("leaderboard", run, *arguments)
+        assert (code, out, complaint[: len(why)]) == (0, "", why)

@@ -161,6 +161,8 @@ def test_keys_of_the_search_do_not_stand_in_the_way():
     config = evaluation(OWN, overrides=overrides)
     assert (config.search.trials, config.search.minutes, config.pruning) == (0, None, None)
     assert config.warm_start.functions == ()
+    with pytest.raises(ConfigError, match="unknown strategy 'foo'"):
+        evaluation(OWN, overrides=["strategy=foo"])
 
 
 @pytest.mark.parametrize(

@@ -157,5 +157,6 @@ def _from_torchvision(name: str, folder: Path, download: bool, part: str, first:
         if download:
             raise DataError(f"{name} could not be fetched to {folder}: {error}") from error
         lacks = f"has neither train*.parquet files nor a complete and undamaged torchvision download of {name}"
-        raise not_there(folder, lacks, f"{name}, or data.download=true to fetch it there") from error
+        forms = "as train*.parquet and test*.parquet or as torchvision leaves it"
+        raise not_there(folder, lacks, f"{name}, {forms}, or data.download=true to fetch it there") from error
     return torch.from_numpy(data.data[:first]).permute(0, 3, 1, 2).contiguous(), torch.tensor(data.targets[:first])
