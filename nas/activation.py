@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import warnings
-from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.lazy import LazyModuleMixin
 
-from nas.modules.activations.pointwise import Formula, with_parameters
-from search_spaces.compile import to_positional
+from nas.modules.activations.pointwise import with_parameters
 from search_spaces.expression import Const, Expression, Param, params, replace
-from search_spaces.kernel_source import kernel_source
 from search_spaces.known import as_expression
+from search_spaces.pointwise import formula_of
 from search_spaces.registry import nearest
 
 Setting = str | float | Tensor
@@ -106,14 +104,6 @@ class Activation(LazyModuleMixin, nn.Module):
 
     def extra_repr(self) -> str:
         return str(self.expression)
-
-
-@lru_cache(maxsize=1024)
-def formula_of(expression: Expression) -> Formula:
-    """A function of x for :func:`nas.modules.activations.pointwise.pointwise`."""
-    names = params(expression)
-    c, triton = kernel_source(expression) or (None, None)
-    return Formula(to_positional(expression, ("x", *names)), len(names), c, triton)
 
 
 def _check(expression: Expression, settings: dict[str, Setting]) -> None:

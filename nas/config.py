@@ -240,7 +240,10 @@ def _cross_faults(config: ExperimentConfig) -> Iterator[str]:
         )
     if not config.search.trials and not config.retrain.functions:
         yield "search.trials=0 searches nothing; give at least 1, or name functions to train in retrain.functions"
-    try:
-        config.make_strategy()
-    except (ValueError, OverflowError) as error:
-        yield f"strategy {config.strategy.name!r} over {config.space.name!r}: {' '.join(str(error).split())}"
+    over = f"strategy {config.strategy.name!r} over {config.space.name!r}"
+    for what, make in (("space", config.make_space), (over, config.make_strategy)):
+        try:
+            make()
+        except (ValueError, OverflowError) as error:
+            yield f"{what}: {' '.join(str(error).split())}"
+            return  # there is no strategy over a space that there is not

@@ -17,11 +17,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nas.activation import formula_of
 from nas.modules.activations import TableActivation
 from nas.modules.activations.pointwise import kernel_for, with_parameters
 from search_spaces.compile import ExpressionActivation, ParamShape, to_function
 from search_spaces.expression import Expression, params, variables
+from search_spaces.pointwise import formula_of
 from trainers.models import ActFactory
 
 _LOG = logging.getLogger(__name__)

@@ -50,7 +50,10 @@ _STATES = (("COMPLETE", "completed"), ("PRUNED", "pruned"), ("FAIL", "failed"))
 
 def leaderboard(study: Study, chosen: Leaders) -> Section:
     rows = with_intervals(chosen.listed)
-    seen = "The best functions, and the baselines, by their mean over seeds; bars are 95 % intervals of that mean."
+    seen = (
+        "The best functions, and the baselines, as the leaderboard has them: those with the most trustworthy training "
+        "first (confirmed, retrained, searched), then by their mean over seeds; bars are 95 % intervals of that mean."
+    )
     if len(rows):
         line = "; the dotted line is ReLU" if (rows["name"] == "ReLU").any() else ""
         seen += f" Shown: {label(rows['metric'].iloc[0])}{line}."

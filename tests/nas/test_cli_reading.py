@@ -58,6 +58,12 @@ def test_confirm_prints_both_settings(confirmed):
         assert "max(x, 0)  = ReLU" in part
     with Study(run) as read:
         rows = read.trials[read.trials["stage"] == "confirm"]
+        for where, setting in (("", None), (" in wide", "wide")):
+            board = read.leaderboard(setting=setting)
+            shown = board[(board["stage"] == "confirm") & (board["vs_relu_holm"] < 0.05) & (board["vs_relu"] > 0)]
+            better = ", ".join(shown["formula"]) or "no function"
+            assert f"\nBetter than ReLU{where}, beyond chance: {better}.\n" in printed
+    assert printed.endswith(f"As files for your own models: nas export {run}\n")
     assert len(rows) == 12
     assert rows["test_accuracy"].between(0.2, 1).all()
     assert rows["val_accuracy"].isna().all()

@@ -150,6 +150,16 @@ def test_files_that_are_no_configuration(tmp_path):
     assert "did you mean 'digits'" in faults(config="digit")[0]
 
 
+def test_what_is_no_override_is_no_fault_of_the_file():
+    with pytest.raises(ConfigError, match=r"^command line: an override has the form key=value, got 'runs/mine'$"):
+        load_config("digits", ["runs/mine"])
+
+
+def test_a_misspelt_operator_of_a_space_has_a_hint():
+    options = ["space={name: custom, shapes: ['u(x)'], unary: [x, tanhh]}"]
+    assert faults(*options) == ["space: unary template 'tanhh': no such operator; did you mean 'tanh'?"]
+
+
 def test_what_is_no_search_is_answered_with_one_sentence(tmp_path):
     file = tmp_path / "mine.yaml"
     file.write_text("name: swish2017\nunits: 1\n")

@@ -123,8 +123,37 @@ def test_studies_with_different_objectives_are_not_ordered_by_their_differences(
     ):
         found = together([one, two], Wanted())
     assert isinstance(one, Study)
+    assert "measured different things, so rows are ordered by their place" in leaderboard_note(found)
     assert found["rank"].is_monotonic_increasing
     assert set(found["run"].head(2)) == {"accuracy", "loss"}
+
+
+@pytest.mark.parametrize("changed", [{}, {"trial": {"epochs": 99}}])
+def test_the_order_of_studies_that_trained_differently_is_said(tmp_path, changed):
+    rows = [*searched({"tanh(x)": 0.9}), *repeated("max(x, 0)", "retrain", BASE), *repeated("tanh(x)", "retrain", UP)]
+    with made_study(tmp_path / "a", rows) as one, made_study(tmp_path / "b", rows, **changed) as two:
+        note = leaderboard_note(together([one, two], Wanted()))
+    assert ("trained in different ways, so rows are ordered by the difference to ReLU" in note) == bool(changed)
+    assert "Holm's correction for all functions of the study of its own that were in the race" in note
+
+
+def test_no_difference_is_minus_nothing(study):
+    rows = study.leaderboard()
+    rows["vs_relu"] = rows["vs_relu"].where(rows["vs_relu"].isna(), -1e-9)
+    text = "\n".join(printed(rows, 160))
+    assert "+0.00" in text
+    assert "-0.00" not in text
+
+
+def test_a_narrow_terminal_spares_columns_before_a_formula(tmp_path):
+    long = "max(x, 0) + (beta - 0.75) * min(x, 0)"
+    rows = [row for formula in ("max(x, 0)", long) for row in repeated(formula, "retrain", BASE)]
+    with made_study(tmp_path, rows) as study:
+        lines = printed(study.leaderboard(), 80)
+        shown = study.leaderboard().set_index("rank")["formula"].max()
+    assert "params" not in lines[0]
+    assert any(shown[:20] in line for line in lines)
+    assert all(len(line) <= 80 for line in lines)
 
 
 def test_markdown_has_the_figures_of_the_leaderboard(tmp_path):
