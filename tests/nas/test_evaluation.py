@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy import stats
+from typer.testing import CliRunner
 
 from analysis.store import Store
 from analysis.study import Study
 from nas.check import check_run
+from nas.cli import app
 from nas.confirm import find_entrants
 from nas.evaluation import EvaluationError, evaluation_config, would_be_screened
 from nas.runs import Run
@@ -176,9 +178,13 @@ def test_keys_of_the_search_do_not_stand_in_the_way():
         ("", ParseError, "empty|expected|ends"),
     ],
 )
-def test_what_cannot_be_trained_is_a_sentence(tmp_path, function, error, words):
+def test_what_cannot_be_trained_is_refused(function, error, words):
     with pytest.raises(error, match=words):
         evaluation(OWN, function)
+
+
+@pytest.mark.parametrize("function", ["2 * x + 1", "x * y"])
+def test_what_cannot_be_trained_is_a_sentence(tmp_path, function):
     done = nas("eval", function, "digits", *TINY, "--run", "run", cwd=tmp_path)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
@@ -195,9 +201,9 @@ def test_a_function_that_fails_is_a_row_with_its_reason(tmp_path):
 
 
 @pytest.mark.parametrize("option", ["--seed", "-n", "--ands"])
-def test_an_option_that_is_none_is_said(tmp_path, option):
-    done = nas("eval", OWN, "digits", option, "3", cwd=tmp_path)
-    assert done.returncode == 2
+def test_an_option_that_is_none_is_said(option):
+    done = CliRunner().invoke(app, ["eval", OWN, "digits", option, "3"])
+    assert done.exit_code == 2
     assert f"no such option: {option}" in done.stderr
 
 

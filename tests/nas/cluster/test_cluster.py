@@ -118,6 +118,7 @@ def test_doctor_looks_at_every_machine(cluster: TwoNodes):
     assert "Nothing is in the way of a run." in said
 
 
+@pytest.mark.slow
 def test_a_node_is_killed_in_mid_run(tmp_path):
     """The run ends with every candidate trained, on the node that is left."""
     run = tmp_path / "study"

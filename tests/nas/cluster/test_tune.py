@@ -156,6 +156,7 @@ def test_a_trial_whose_worker_is_lost_is_trained_again(tmp_path):
     assert Counter(r.trial.stage for r in rows)["search"] == 4
 
 
+@pytest.mark.slow
 def test_packages_of_the_users_folder_do_not_hide_ours(tmp_path):
     """Ray would put the working directory first on the path of its workers."""
     for name in ("analysis", "trainers", "search_spaces"):
@@ -175,6 +176,7 @@ def test_packages_of_the_users_folder_do_not_hide_ours(tmp_path):
     assert all(r.result.parameters for r in rows)  # trained, whatever came of it
 
 
+@pytest.mark.slow
 def test_workers_that_cannot_start_are_not_the_candidates_fault(tmp_path, monkeypatch):
     """Nothing is recorded as failed, and the search ends with the reason."""
     broken = tmp_path / "broken"
