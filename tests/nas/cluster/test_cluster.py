@@ -103,7 +103,7 @@ def test_a_job_is_handed_over_watched_stopped_and_resumed(cluster: TwoNodes, tmp
 def test_data_that_a_machine_lacks_is_said_before_anything_starts(cluster: TwoNodes, tmp_path):
     missing = ["data={name: cifar10, root: /nowhere}", *SMALL, "--address", cluster.address]
     said = outputs(nas("search", "cifar10_resnet8", *missing, "--run", str(tmp_path / "study")), code=2)
-    assert "127.0.0.1: data set 'cifar10': '/nowhere' has neither" in said
+    assert "127.0.0.1: data set 'cifar10': '/nowhere' cannot be read (No such file or directory); set data.root" in said
     assert not records(tmp_path / "study")
     variable = ["data={name: cifar10, root: $NO_SUCH/cifar10}", *SMALL, "--address", cluster.address]
     said = outputs(nas("search", "cifar10_resnet8", *variable, "--run", str(tmp_path / "other")), code=2)
