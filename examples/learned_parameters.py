@@ -3,14 +3,16 @@
     python examples/learned_parameters.py RUN [--function RANK] [--setting NAME] [--json]
 
 trains the first confirmed network of that function again, with the same seed, and prints the values that its
-activation's parameters have in the end, layer by layer in the order of the model. RANK is the function's place on the
-leaderboard of that setting; 1 is the default.
+activation's parameters have in the end, layer by layer in the order of the model: one number, or, where there is one a
+channel, their mean and range. RANK is the function's place on the leaderboard of that setting; the default is the best
+confirmed function that has learnable parameters.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import statistics
 from pathlib import Path
 
 import torch
@@ -24,13 +26,20 @@ from trainers.network import Network
 from trainers.run import load_data, resident_batches
 
 
-def confirmed(run: Path, rank: int, setting: str | None) -> Record:
-    """The first training that confirmed the function with that rank."""
+def confirmed(run: Path, rank: int | None, setting: str | None) -> Record:
+    """The first training that confirmed the function with that rank, or the best one that has something to learn."""
     with Study(run) as study:
         rows = study.leaderboard(setting=setting)
-    chosen = rows[(rows["rank"] == rank) & (rows["stage"] == "confirm")]
+    rows = rows[(rows["stage"] == "confirm") & (rows["state"] == "COMPLETE")]
+    learns = rows["expression"].map(lambda text: bool(params(parse(text)))).astype(bool)
+    wanted = "confirmed function with learnable parameters" if rank is None else f"confirmed function of rank {rank}"
+    chosen = rows[learns] if rank is None else rows[rows["rank"] == rank]
     if chosen.empty:
-        raise SystemExit(f"error: {run} has no confirmed function of rank {rank} in that setting")
+        raise SystemExit(f"error: {run} has no {wanted} in that setting; nas leaderboard {run} --confirmed lists them")
+    if not learns[chosen.index[0]]:
+        raise SystemExit(
+            f"error: {chosen['formula'].iloc[0]} has no learnable parameters; give another --function RANK"
+        )
     key = chosen["function_key"].iloc[0]
     with Store.open(run) as store:
         records = [r for r in store.records() if r.trial.stage == "confirm" and r.trial.setting == setting]
@@ -53,10 +62,17 @@ def learned(record: Record) -> tuple[float, dict[str, dict[str, float | list[flo
     return reports[-1]["test_accuracy"], found
 
 
+def in_words(value: float | list[float]) -> str:
+    """A parameter's value, or those of its channels."""
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    return f"{statistics.mean(value):.3f} ({min(value):.3f} to {max(value):.3f})"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
-    parser.add_argument("--function", type=int, default=1, metavar="RANK")
+    parser.add_argument("--function", type=int, metavar="RANK")
     parser.add_argument("--setting", metavar="NAME")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
@@ -68,7 +84,7 @@ def main() -> None:
         return
     print(f"{record.formula}: test accuracy {100 * accuracy:.2f} %, seed {record.trial.seed}")
     for place, values in places.items():
-        print(f"{place:24}", ", ".join(f"{name} {value:.3f}" for name, value in values.items()))
+        print(f"{place:24}", ", ".join(f"{name} {in_words(value)}" for name, value in values.items()))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The command line. Heavy imports happen inside the commands, so that ``nas --help`` is quick.
 
-Exit codes: 0 done, 1 a search that found nothing that works, 2 bad input (one clear sentence), 130 interrupted.
+Exit codes: 0 done, 1 nothing that works, or no row to show, 2 bad input (one clear sentence), 130 interrupted.
 """
 
 from __future__ import annotations

@@ -91,17 +91,23 @@ def doctor(
     """Look for what usually goes wrong: on this machine, and, given CONFIG or an address, where trials would run."""
     from nas.this_machine import as_table, look_around
 
+    rehearses = config is not None or address is not None
+    if config is not None:
+        from nas.config import load_config
+
+        load_config(config, overrides)  # says what is wrong with it before all the rest
     with status("looking around"):
-        here = look_around()
+        here = look_around(hints=not rehearses)
     console().print(as_table(here))
     found = [fault for finding in here for fault in finding.faults]
-    if config is not None or address is not None:
+    if rehearses:
         found += _examine(config, overrides or [], address)
     for fault in found:
         typer.echo(f"error: {fault}", err=True)
     if found:
         raise typer.Exit(1)
-    typer.echo("\nNothing is in the way of a run.")
+    tried = "" if config is None else f"Ray's workers could load the data of {config} and build its model. "
+    typer.echo(f"\n{tried}Nothing is in the way of a run.")
 
 
 def _examine(config: str | None, overrides: list[str], address: str | None) -> list[str]:

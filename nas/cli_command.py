@@ -44,7 +44,11 @@ class Command(_PlainFlags, TyperCommand):
                 name, given, value = word.partition("=")
                 if given and f"--{name}" in self._known() and not _keys(self.name or "", name):
                     raise typer.BadParameter(f"{name} is an option, not a key: --{name} {value}")
-        return super().parse_args(ctx, args)
+        try:
+            return super().parse_args(ctx, args)
+        except typer.BadParameter as error:
+            error.message = str(error.message).removeprefix("Value error, ")  # of pydantic
+            raise
 
     def _known(self) -> set[str]:
         return {"--help", *(text for param in self.params for text in (*param.opts, *param.secondary_opts))}

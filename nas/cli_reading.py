@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -62,7 +63,9 @@ def leaderboard(
         typer.Argument(metavar="RUN", help="Studies' directories.", autocompletion=completion.runs),
     ],
     format: Annotated[Format, typer.Option("--format", "-f", help="How to print it.")] = Format.TABLE,
-    sort: Annotated[Sort, typer.Option("--sort", "-s", help="Order of the rows.")] = Sort.RANK,
+    sort: Annotated[
+        Sort, typer.Option("--sort", "-s", metavar="KEY", help=f"Order of the rows: {', '.join(Sort)}.")
+    ] = Sort.RANK,
     top: Annotated[int, typer.Option("--top", "-n", min=1, help="How many rows.")] = 20,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="FILE", help="Write all rows; .csv, .json or .parquet.")
@@ -110,12 +113,26 @@ def leaderboard(
         rows = rows.head(top)
         if rows.empty and format is Format.TABLE:
             typer.echo(wanted.none(together(studies, Wanted(), sort.value, setting)), err=True)
+            if wanted != Wanted():
+                raise typer.Exit(1)
         elif format is Format.TABLE:
-            tables.print_leaderboard(console(), rows, extra=wanted.columns)
+            tables.print_leaderboard(console(), _as_they_stand(rows, studies), extra=wanted.columns)
             if len(studies) == 1 and setting is None:
                 _print_settings(studies[0], wanted, top)
         else:
             typer.echo(getattr(tables, f"leaderboard_{format.value}")(rows).rstrip())
+
+
+def _as_they_stand(rows: pd.DataFrame, studies: Sequence[Study]) -> pd.DataFrame:
+    """A training that has not ended was interrupted, if nobody is at work on its study."""
+    from nas.activity import is_running
+    from nas.tables import INTERRUPTED
+
+    for study in studies:
+        if not is_running(study.path):
+            of_it = rows["run"] == study.name if "run" in rows else True
+            rows = rows.assign(state=rows["state"].mask(of_it & (rows["state"] == "RUNNING"), INTERRUPTED))
+    return rows
 
 
 def _print_settings(study: Study, wanted: Wanted, top: int) -> None:
@@ -197,6 +214,7 @@ def check(
     ] = None,
 ) -> None:
     """Look whether a study is whole: its file, its rows, and that its strategy can be brought back to where it was."""
+    from nas.activity import is_running
     from nas.check import check_run
 
     if recover is not None:
@@ -207,7 +225,8 @@ def check(
         return
     with status("replaying the study"):
         found, states = check_run(run)
-    counts = ", ".join(f"{number} {state}" for state, number in sorted(states.items())) or "no trials"
+    words = {} if is_running(run) else {"RUNNING": "INTERRUPTED"}
+    counts = ", ".join(f"{number} {words.get(state, state)}" for state, number in sorted(states.items())) or "no trials"
     typer.echo(f"{run}: {counts}; {'whole' if not found else f'{len(found)} faults:'}")
     for fault in found:
         typer.echo(f"  {fault}")

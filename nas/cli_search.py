@@ -170,11 +170,19 @@ def _execute(run: Run) -> None:
         terminal.print(f"Interrupted. To go on: nas resume {run.path}", markup=False, soft_wrap=True)
         raise typer.Exit(130)
     if run.store.count_states() == before:
-        terminal.print("This study is finished; nothing was left to do.")
+        terminal.print(_finished(run))
     if is_evaluation(run.config):
         _show_evaluation(run, terminal)
     else:
         _show_search(run, search, terminal)
+
+
+def _finished(run: Run) -> str:
+    from nas.search import CONFIRM
+
+    if any(record.result is None and record.trial.stage == CONFIRM for record in run.store.records()):
+        return "The search is finished; its confirmation was interrupted: give that nas confirm command again."
+    return "This study is finished; nothing was left to do."
 
 
 def _show_evaluation(run: Run, terminal: Console) -> None:

@@ -24,7 +24,7 @@ from nas.sections import (
 )
 from nas.shipped import shipped_searches
 from nas.strategies import Objective, Problem, Spectrum, Strategy, strategies
-from nas.yaml_config import ComponentConfig, ConfigError, Section, apply_override, check, load_values
+from nas.yaml_config import ComponentConfig, ConfigError, Section, apply_override, check, load_values, source_of
 from search_spaces.known import known_expression
 from search_spaces.presets import spaces
 from search_spaces.registry import Registry
@@ -210,6 +210,13 @@ def _checked_components(values: Mapping[str, Any]) -> tuple[dict[str, Any], list
     faults = []
     for section, registry in _REGISTRIES.items():
         entry = values.get(section)
+        if section == "space" and isinstance(entry, str) and entry.endswith((".yaml", ".yml")):
+            faults.append(
+                f"space: {entry!r} is a file; put its lines under space: in a configuration of your own, such as a "
+                f"copy of {source_of('digits')}, and search with that"
+            )
+            checked[section] = {"name": entry}
+            continue
         if isinstance(entry, str):  # strategy=tpe
             entry = {"name": entry}
         elif isinstance(entry, dict) and section == "strategy":

@@ -68,7 +68,7 @@ def find_expression(source: str | Path) -> Expression:
     except ParseError as error:
         if "/" in text and not set(text) & set("()*+ "):
             raise LoadError(
-                f"there is no {text}; give a file, RUN:best, a name that nas zoo lists, or a formula"
+                f"there is no {text}; give a file, RUN:best, RUN:RANK, a name that nas zoo lists, or a formula"
             ) from error
         raise
 

@@ -36,6 +36,8 @@ def load_space(name: str, overrides: list[str]) -> tuple[dict[str, Any], SearchS
         raise ConfigError(name, [f"a space is a mapping with a name, one of {', '.join(spaces.names())}"])
     faults = [fault for text in overrides if (fault := apply_override(values, text))]
     options, found = spaces.check(values["name"], {key: value for key, value in values.items() if key != "name"})
+    if values == {"name": name} and found:
+        found = [f"{fault}; write the space into a YAML file and give that, or add KEY=VALUE" for fault in found]
     if faults + found:
         raise ConfigError(name, faults + found)
     try:

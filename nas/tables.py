@@ -18,7 +18,14 @@ from analysis.trials import to_records
 from analysis.wording import kind, likeness, unit
 
 _STAGES = {"confirm": ("confirmed", "bold green"), "retrain": ("retrained", "green"), "search": ("searched", "")}
-_STATES = {"RUNNING": ("running", "cyan"), "PRUNED": ("pruned", "yellow"), "FAIL": ("failed", "red")}
+INTERRUPTED = "INTERRUPTED"
+"""Instead of RUNNING, where nobody trains any more; a study knows only that a training has not ended."""
+_STATES = {
+    "RUNNING": ("running", "cyan"),
+    INTERRUPTED: ("interrupted", "yellow"),
+    "PRUNED": ("pruned", "yellow"),
+    "FAIL": ("failed", "red"),
+}
 _SURE = {"better": "bold green", "worse": "bold red"}
 _WIDE = 124
 """Columns of a terminal from which on a value and its spread stand side by side."""

@@ -11,7 +11,7 @@ import sysconfig
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -45,18 +45,20 @@ class Finding:
         found: what there is.
         missing: what there is not, what that costs, and how to get it; one line each.
         faults: what stops a run, and how to mend it; one line each.
+        hint: how to find out more.
     """
 
     about: str
     found: str
     missing: Sequence[str] = ()
     faults: Sequence[str] = ()
+    hint: str = ""
 
 
-def look_around() -> list[Finding]:
-    """Everything."""
+def look_around(*, hints: bool = True) -> list[Finding]:
+    """Everything; with ``hints``, or without where somebody rehearses already."""
     looks = (versions, cores, gpus, compiler, torch_compile, bf16, folders, data, ray, extras)
-    return [look() for look in looks]
+    return [found if hints else replace(found, hint="") for found in (look() for look in looks)]
 
 
 def versions() -> Finding:
@@ -197,7 +199,9 @@ def data() -> Finding:
     if find_spec("pydoc_data") is None or find_spec("pydoc_data.topics") is None:
         missing.append("no pydoc_data.topics: nas search pydoc_gpt fails; take a whole Python, or data.name=text")
     here = "digits" if missing else "digits and pydoc"
-    return Finding("data sets", f"{here}, which need no files; those of a configuration: nas doctor CONFIG", missing)
+    return Finding(
+        "data sets", f"{here}, which need no files", missing, hint="those of a configuration: nas doctor CONFIG"
+    )
 
 
 def ray() -> Finding:
@@ -208,8 +212,8 @@ def ray() -> Finding:
             f"{free >> 20} MB are free in {SHARED_MEMORY}, Ray wants {SHARED_BYTES >> 20}: searches fail, but with "
             "executor=inline; in Docker: --shm-size=1g"
         )
-    about = "starts with a search; to rehearse one: nas doctor CONFIG, or --address of a cluster"
-    return Finding("Ray", about, faults=faults)
+    hint = "to rehearse one: nas doctor CONFIG, or --address of a cluster"
+    return Finding("Ray", "starts with a search", faults=faults, hint=hint)
 
 
 _ONNX = ("onnx", "onnxscript", "onnxruntime")
@@ -245,7 +249,7 @@ def as_table(findings: Sequence[Finding]) -> Table:
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     for finding in findings:
-        table.add_row(finding.about, Text(finding.found))
+        table.add_row(finding.about, Text("; ".join(filter(None, (finding.found, finding.hint)))))
         style = "dim" if finding.about == "extras" else "yellow"
         for line in finding.missing:
             table.add_row("", Text(line, style=style))

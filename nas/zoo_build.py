@@ -44,7 +44,7 @@ SOURCES = {
     "identity": "",
     "ReLU": "Nair and Hinton 2010",
     "LeakyReLU": "Maas, Hannun and Ng 2013",
-    "PReLU": "He et al. 2015, arXiv 1502.01852",
+    "PReLU": "He et al. 2015, arXiv 1502.01852, beta from 0.25",
     "ReLU6": "Krizhevsky 2010",
     "ELU": "Clevert, Unterthiner and Hochreiter 2015, arXiv 1511.07289",
     "CELU": "Barron 2017, arXiv 1704.07483",

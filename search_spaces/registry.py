@@ -28,6 +28,8 @@ def nearest(name: str, names: Iterable[str]) -> str:
 def describe_error(error: Mapping[str, Any]) -> str:
     """One pydantic error as 'message (got value)'."""
     message = str(error["msg"]).removeprefix("Value error, ")
+    if error["type"] == "model_type":  # pydantic names the class
+        message = "a section is a mapping of keys to values"
     value = repr(error.get("input"))
     shown = value if len(value) <= 60 else value[:57] + "..."
     return message if error["type"] in ("missing", "value_error") else f"{message} (got {shown})"

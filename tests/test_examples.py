@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -78,24 +79,55 @@ def test_the_interval_is_students(example):
     assert example.interval(values) == f"{mean:+.3f} ± {2.262157 * deviation / 10**0.5:.3f}"
 
 
+def confirmation(run: Path, expressions: list[str], shape: str) -> list[float]:
+    """A study in which each function was confirmed with one real training; their accuracies."""
+    config = load_config("digits", ["model.width=4", "trial.epochs=1", f"trial.param_shape={shape}", "pruning=null"])
+    results = []
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with Store.create(run, config.model_dump(mode="json")) as store:
+            for number, expression in enumerate(expressions, 1):
+                trial = config.full_trial(number, "confirm", expression, 4, "fp32")
+                trial = dataclasses.replace(trial, score_on="test")
+                store.launch(Record(trial, expression, expression, None, None, None))
+                result = run_trial(trial, lambda metrics: False)
+                store.finish(number, result)
+                results.append(result.metrics["test_accuracy"])
+    finally:
+        torch.set_num_threads(threads)
+    return results
+
+
+def learned_parameters(run: Path, *arguments: str) -> subprocess.CompletedProcess:
+    words = [sys.executable, str(FILE.with_name("learned_parameters.py")), str(run), *arguments]
+    return subprocess.run(words, capture_output=True, text=True)
+
+
 def test_learned_parameters_are_those_of_the_same_training(tmp_path):
     """The network that is trained again ends with the accuracy that the study has, and its parameters have moved."""
-    config = load_config("digits", ["model.width=4", "trial.epochs=1", "trial.param_shape=scalar", "pruning=null"])
-    trial = config.full_trial(1, "confirm", "beta * x * sigmoid(x)", 4, "fp32")
-    trial = dataclasses.replace(trial, score_on="test")
-    with Store.create(tmp_path, config.model_dump(mode="json")) as store:
-        store.launch(Record(trial, "key", "beta * x * sigmoid(x)", None, None, None))
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            result = run_trial(trial, lambda metrics: False)
-        finally:
-            torch.set_num_threads(threads)
-        store.finish(1, result)
-    words = [sys.executable, str(FILE.with_name("learned_parameters.py")), str(tmp_path), "--json"]
-    done = subprocess.run(words, capture_output=True, text=True)
+    (accuracy,) = confirmation(tmp_path, ["beta * x * sigmoid(x)"], "scalar")
+    done = learned_parameters(tmp_path, "--json")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    assert found["test_accuracy"] == result.metrics["test_accuracy"]
+    assert found["test_accuracy"] == accuracy
     assert len(found["places"]) == 7  # a ResNet-8 has as many activations
     assert all(values["beta"] != 1 for values in found["places"].values())
+
+
+def test_learned_parameters_of_channels_are_their_mean_and_range(tmp_path):
+    """Of the best that has any, whatever the best is; a function without is refused."""
+    accuracies = confirmation(tmp_path, ["x * sigmoid(x)", "beta * x * sigmoid(x)"], "channel")
+    done = learned_parameters(tmp_path)
+    assert done.returncode == 0, done.stderr
+    first, *lines = done.stdout.splitlines()
+    assert first == f"beta * x * sigmoid(x): test accuracy {100 * accuracies[1]:.2f} %, seed 4"
+    for line in lines:
+        mean, least, most = map(float, re.fullmatch(r"\S+ +beta (\S+) \((\S+) to (\S+)\)", line).groups())
+        assert least <= mean <= most
+        assert least < most
+    assert len(lines) == 7
+    rank = "1" if accuracies[0] > accuracies[1] else "2"
+    done = learned_parameters(tmp_path, "--function", rank)
+    assert done.returncode == 1
+    assert done.stderr == "error: x * sigmoid(x) has no learnable parameters; give another --function RANK\n"

@@ -5,6 +5,7 @@ They show what ``analysis.figures`` shows, from the same tables.
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -49,6 +50,7 @@ def write_figures(study: Study, chosen: Leaders, folder: Path, format: str = "pn
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
+    logging.getLogger("fontTools").setLevel(logging.ERROR)  # it tells of fonts without a date
     drawers: Mapping[str, Callable[[], Any]] = {
         "progress": lambda: draw_progress(study),
         "intervals": lambda: draw_intervals(chosen.listed),

@@ -14,7 +14,7 @@ from analysis.trials import to_records
 from analysis.wording import as_number, kind, label, likeness, of_kind, part, prose, shorten, shown
 
 _STAGES = {"confirm": "confirmed", "retrain": "retrained", "search": "searched"}
-_STATES = {"RUNNING": "running", "PRUNED": "pruned", "FAIL": "failed"}
+_STATES = {"RUNNING": "unfinished", "PRUNED": "pruned", "FAIL": "failed"}
 _FORMULA = 160
 _AGAINST = (("vs_relu", "ReLU"), ("vs_silu", "SiLU"))
 

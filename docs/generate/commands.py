@@ -19,8 +19,8 @@ Made from the code of this version; `nas COMMAND --help` prints the same. RUN is
 or the name of a shipped configuration, KEY=VALUE any key of a [configuration](configuration.md), such as
 `search.trials=50`.
 
-A command ends with exit code 0 when it is done, 1 when a search found nothing that works, 2 for bad input, with one
-sentence for each fault, and 130 when it was interrupted.
+A command ends with exit code 0 when it is done, 1 when a search found nothing that works or
+no row is left to show, 2 for bad input, with one sentence for each fault, and 130 when it was interrupted.
 
 """
 

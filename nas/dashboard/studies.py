@@ -13,7 +13,7 @@ import pandas as pd
 
 from analysis.store import FILE_NAME, StoreError
 from analysis.study import Study
-from nas.dashboard.activity import is_running
+from nas.activity import is_running
 
 _PATIENCE = 4.0
 """A study is read again after this many times the time that it took to read: a large one does not keep a core busy."""

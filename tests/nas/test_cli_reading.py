@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import shutil
 import sqlite3
@@ -14,6 +15,7 @@ import pytest
 
 from analysis.study import Study
 from nas.cli import main
+from tests.made_reports import made_study
 from tests.made_studies import study
 from tests.nas.test_cli import nas
 
@@ -115,7 +117,7 @@ def test_filters_on_the_command_line(two, said):
     front = json.loads(said(*command, "--pareto", "complexity")[1])
     sizes = [row["complexity"] for row in front]
     assert sizes == sorted(set(sizes), reverse=True)
-    assert said("leaderboard", str(two[0]), "--family", "no such function")[0] == 0
+    assert said("leaderboard", str(two[0]), "--family", "no such function")[0] == 1
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
@@ -177,4 +179,38 @@ def test_where_no_row_is_left_it_is_said(two, said):
         (["--max-cost", "2"], "costs were not measured in this study; a search with search.cost=time measures them"),
     ):
         code, out, complaint = said("leaderboard", run, *arguments)
-        assert (code, out, complaint[: len(why)]) == (0, "", why)
+        assert (code, out, complaint[: len(why)]) == (1, "", why)
+
+
+def test_a_training_that_has_not_ended_is_interrupted_unless_somebody_works_at_it(tmp_path, said):
+    made_study(tmp_path, [("tanh(x)", "search", 0, 0.9, "COMPLETE"), ("sin(x)", "search", 0, None, "RUNNING")]).close()
+    assert "interrupted" in said("leaderboard", str(tmp_path))[1]
+    with open(tmp_path / ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        printed = said("leaderboard", str(tmp_path))[1]
+    assert "running" in printed
+    assert "interrupted" not in printed
+    assert json.loads(said("leaderboard", str(tmp_path), "-f", "json")[1])[1]["state"] == "RUNNING"
+
+
+def test_of_several_studies_that_one_is_interrupted_which_nobody_works_at(tmp_path, said):
+    rows = [("sin(x)", "search", 0, None, "RUNNING")]
+    for name in ("left", "live"):
+        made_study(tmp_path / name, rows).close()
+    with open(tmp_path / "live" / ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        lines = said("leaderboard", str(tmp_path / "left"), str(tmp_path / "live"))[1].splitlines()
+    ends = {line.split()[1]: line.split()[-1] for line in lines if "sin(x)" in line}
+    assert ends == {"left": "interrupted", "live": "running"}
+
+
+def test_resume_says_that_a_confirmation_was_interrupted(confirmed, tmp_path, said):
+    run = tmp_path / "copy"
+    shutil.copytree(confirmed[0], run)
+    with sqlite3.connect(run / "study.db") as database:
+        last = "select max(id) from trials where stage = 'confirm'"
+        database.execute(f"update trials set state = 'RUNNING', result = null, finished = null where id = ({last})")
+    code, printed, complaint = said("resume", str(run))
+    assert (code, complaint) == (0, "")
+    assert printed.startswith("The search is finished; its confirmation was interrupted: give that nas confirm command")
+    assert "1 INTERRUPTED; whole" in said("check", str(run))[1]

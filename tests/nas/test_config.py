@@ -160,6 +160,12 @@ def test_a_misspelt_operator_of_a_space_has_a_hint():
     assert faults(*options) == ["space: unary template 'tanhh': no such operator; did you mean 'tanh'?"]
 
 
+def test_a_file_in_place_of_a_space_and_nothing_in_place_of_a_section():
+    (fault,) = faults("space=mine.yaml")
+    assert fault.startswith("space: 'mine.yaml' is a file; put its lines under space: in a configuration of your own")
+    assert faults("retrain=null") == ["retrain: a section is a mapping of keys to values (got None)"]
+
+
 def test_what_is_no_search_is_answered_with_one_sentence(tmp_path):
     file = tmp_path / "mine.yaml"
     file.write_text("name: swish2017\nunits: 1\n")

@@ -199,3 +199,15 @@ def test_a_fault_is_an_error(tmp_path):
     assert result.returncode == 1
     assert result.stderr.startswith("error: ")
     assert "Nothing is in the way" not in result.stdout
+
+
+def test_a_configuration_that_there_is_not_is_said_before_all_the_rest(tmp_path):
+    result = nas("doctor", "nope", cwd=tmp_path)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith("error: nope: no such file, nor a shipped configuration")
+
+
+def test_who_rehearses_is_not_told_to():
+    for hints in (True, False):
+        told = [finding.about for finding in this_machine.look_around(hints=hints) if finding.hint]
+        assert told == (["data sets", "Ray"] if hints else [])

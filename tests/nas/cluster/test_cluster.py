@@ -115,7 +115,7 @@ def test_data_that_a_machine_lacks_is_said_before_anything_starts(cluster: TwoNo
 def test_doctor_looks_at_every_machine(cluster: TwoNodes):
     said = outputs(nas("doctor", "digits", "--address", cluster.address))
     assert said.count("127.0.0.1") == 2
-    assert "Nothing is in the way of a run." in said
+    assert "could load the data of digits and build its model. Nothing is in the way of a run." in said
 
 
 @pytest.mark.slow

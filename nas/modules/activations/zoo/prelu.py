@@ -1,6 +1,6 @@
 """PReLU: an activation function, f(x) = max(x, 0) + beta * min(x, 0)
 
-PReLU: He et al. 2015, arXiv 1502.01852.
+PReLU: He et al. 2015, arXiv 1502.01852, beta from 0.25.
 """
 
 import functools
