@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
 from analysis.store import Store
-from nas.cli import main
+from nas.cli import app, main
 from search_spaces.equivalence import EquivalenceIndex
 from search_spaces.parser import parse
 from tests.made_tables import TINY
@@ -280,9 +281,9 @@ def test_show_a_formula_a_name_and_a_rank(run, tmp_path):
     ):
         assert part in text
     assert "x * sigmoid(x)" in picture.read_text()
-    assert "= Mish" in nas("show", "mish").stdout
-    rows = json.loads(nas("leaderboard", str(run), "-f", "json").stdout)
-    assert rows[0]["formula"] in nas("show", f"{run}:1").stdout
+    assert "= Mish" in CliRunner().invoke(app, ["show", "mish"]).stdout
+    rows = json.loads(CliRunner().invoke(app, ["leaderboard", str(run), "-f", "json"]).stdout)
+    assert rows[0]["formula"] in CliRunner().invoke(app, ["show", f"{run}:1"]).stdout
 
 
 def test_help_and_version_are_light():

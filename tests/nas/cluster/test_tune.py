@@ -144,6 +144,7 @@ def training_worker(process: subprocess.Popen, run: Path) -> psutil.Process | No
     return next(iter(training(process.pid)), None)
 
 
+@pytest.mark.slow  # test_faults has it, too
 def test_a_trial_whose_worker_is_lost_is_trained_again(tmp_path):
     run = tmp_path / "study"
     short = ["search.trials=4", "trial.epochs=10", "pruning=null", "baselines=[]"]
