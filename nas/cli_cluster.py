@@ -12,6 +12,7 @@ from nas.console import console, status
 
 if TYPE_CHECKING:
     from nas.cluster.jobs import Jobs
+    from nas.config import ExperimentConfig
 
 JobServer = Annotated[
     str,
@@ -92,16 +93,17 @@ def doctor(
     from nas.this_machine import as_table, look_around
 
     rehearses = config is not None or address is not None
-    if config is not None:
+    experiment = None
+    if config is not None:  # says what is wrong with it before all the rest
         from nas.config import load_config
 
-        load_config(config, overrides)  # says what is wrong with it before all the rest
+        experiment = load_config(config, [*(overrides or []), *as_overrides(address, None, None, None)])
     with status("looking around"):
         here = look_around(hints=not rehearses)
     console().print(as_table(here))
     found = [fault for finding in here for fault in finding.faults]
     if rehearses:
-        found += _examine(config, overrides or [], address)
+        found += _examine(experiment, address)
     for fault in found:
         typer.echo(f"error: {fault}", err=True)
     if found:
@@ -110,11 +112,11 @@ def doctor(
     typer.echo(f"\n{tried}Nothing is in the way of a run.")
 
 
-def _examine(config: str | None, overrides: list[str], address: str | None) -> list[str]:
+def _examine(experiment: ExperimentConfig | None, address: str | None) -> list[str]:
     from nas.doctor import examination, machines_table
 
     with status("asking the machines"):
-        machines, found = examination(config, overrides, address)
+        machines, found = examination(experiment, address)
     typer.echo()
     console().print(machines_table(machines))
     return found

@@ -144,7 +144,7 @@ def _print_settings(study: Study, wanted: Wanted, top: int) -> None:
         if len(rows):
             about = f"\n{name} (vs ReLU: {tables.unit_of(rows['metric'].iloc[0]).rstrip(',')})"
             console().print(about, style="bold", markup=False)
-            tables.print_leaderboard(console(), rows, note=False, extra=wanted.columns)
+            tables.print_leaderboard(console(), _as_they_stand(rows, [study]), note=False, extra=wanted.columns)
 
 
 def confirm(

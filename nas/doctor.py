@@ -7,28 +7,24 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from nas.cluster.environment import settle
-from nas.config import load_config
 
 if TYPE_CHECKING:
     from nas.cluster.preflight import Machine
+    from nas.config import ExperimentConfig
 
 
-def examination(config: str | None, overrides: list[str], address: str | None) -> tuple[list[Machine], list[str]]:
+def examination(experiment: ExperimentConfig | None, address: str | None) -> tuple[list[Machine], list[str]]:
     """This machine and those of a cluster, and what is in the way of a run.
 
     Args:
-        config: to rehearse, or None.
-        overrides: of its keys.
+        experiment: to rehearse, or None.
         address: of a cluster; None for a Ray of our own on this machine.
 
     Raises:
-        ConfigError: all that is wrong with the configuration.
         AddressError, WorkersError: no cluster answers, or lets us in.
     """
     from nas.cluster.address import check_reachable
 
-    where = [] if address is None else [f"ray.address={address}"]
-    experiment = None if config is None else load_config(config, [*overrides, *where])
     if address is not None:
         check_reachable(address)
     settle(address)
